@@ -1,0 +1,98 @@
+"""Name -> class tables, filled by the package itself and by entry points of other packages.
+
+A third-party package adds a balance strategy with::
+
+    [project.entry-points."equipose.balance"]
+    my_strategy = "my_package.my_module:MyStrategy"
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any
+
+from equipose.errors import UsageError, unknown_name
+
+
+class Registry(Mapping[str, Any]):
+    """Names to lazily imported objects.
+
+    Built-in entries are ``"module:attribute"`` strings, so that listing names imports nothing.
+    """
+
+    def __init__(self, kind: str, group: str, builtin: Mapping[str, str]) -> None:
+        self.kind = kind
+        self.group = group
+        self._builtin = dict(builtin)
+
+    def _targets(self) -> dict[str, Callable[[], Any]]:
+        targets: dict[str, Callable[[], Any]] = {
+            point.name: point.load for point in entry_points(group=self.group)
+        }
+        clash = sorted(set(targets) & set(self._builtin))
+        if clash:
+            raise UsageError(
+                f"an installed package registers the {self.kind} {clash[0]!r}, which equipose has already; "
+                f"rename its entry point in the group {self.group!r}"
+            )
+        for name, target in self._builtin.items():
+            targets[name] = lambda target=target: _load(target)  # type: ignore[misc]  # default binds the loop value
+        return targets
+
+    def __getitem__(self, name: str) -> Any:
+        targets = self._targets()
+        if name not in targets:
+            raise unknown_name(self.kind, name, targets, f"equipose list {self.group.split('.')[-1]}")
+        return targets[name]()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self._targets()))
+
+    def __len__(self) -> int:
+        return len(self._targets())
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._targets()
+
+
+def _load(target: str) -> Any:
+    module, _, attribute = target.partition(":")
+    return getattr(import_module(module), attribute)
+
+
+BALANCE = Registry(
+    "balance strategy",
+    "equipose.balance",
+    {"joint": "equipose.balance.joint:Joint", "awc": "equipose.balance.awc:Awc"},
+)
+ENCODERS = Registry(
+    "encoder",
+    "equipose.encoders",
+    {
+        "temporal_conv": "equipose.nn.encoders.temporal_conv:TemporalConvEncoder",
+        "point_transformer": "equipose.nn.encoders.point_transformer:PointTransformerEncoder",
+        "csi_network": "equipose.nn.encoders.csi_network:CsiEncoder",
+        "depth_network": "equipose.nn.encoders.depth_network:DepthEncoder",
+    },
+)
+FUSION = Registry(
+    "fusion",
+    "equipose.fusion",
+    {
+        "concat": "equipose.nn.fusion:ConcatFusion",
+        "mlp": "equipose.nn.fusion:MlpFusion",
+        "attention": "equipose.nn.fusion:AttentionFusion",
+    },
+)
+PROFITS = Registry(
+    "profit",
+    "equipose.profits",
+    {
+        "pearson": "equipose.contribution.profit:Pearson",
+        "mpjpe": "equipose.contribution.profit:NegativeMpjpe",
+        "skill": "equipose.contribution.profit:Skill",
+        "concordance": "equipose.contribution.profit:Concordance",
+    },
+)
