@@ -44,8 +44,9 @@ class DataSettings(Settings):
     modalities: tuple[str, ...] = DEFAULT_MODALITIES
     protocol: Literal["P1", "P2", "P3"] = "P3"
     """P1: 14 daily actions, P2: 13 rehabilitation actions, P3: all 27."""
-    split: Literal["S1", "S2", "S3", "manual"] = "S2"
-    """S1 random, S2 cross-subject, S3 cross-environment, as the MM-Fi toolbox has them; manual: the lists below."""
+    split: Literal["S1", "S2", "S3", "manual", "given"] = "S2"
+    """S1 random, S2 cross-subject, S3 cross-environment, as the MM-Fi toolbox has them; manual: the lists below;
+    given: the sides stored in the packed folder, such as those of MARS."""
     train_subjects: tuple[int, ...] = ()
     test_subjects: tuple[int, ...] = ()
     actions: tuple[int, ...] = ()
@@ -55,7 +56,15 @@ class DataSettings(Settings):
     split_seed: int = 0
     frame_stride: int = Field(default=1, ge=1)
     """Use every n-th frame as a sample (windows still see all frames)."""
-    windows: dict[str, int] = {"rgb": 9, "infra1": 9, "infra2": 9, "depth": 1, "lidar": 1, "mmwave": 5, "wifi": 3}
+    windows: dict[str, int] = {
+        "rgb": 9,
+        "infra1": 9,
+        "infra2": 9,
+        "depth": 1,
+        "lidar": 1,
+        "mmwave": 5,
+        "wifi": 3,
+    }
     """Frames per sensor, centred on the sample's frame and clamped to the recording."""
     points: dict[str, int] = {"lidar": 256, "mmwave": 96}
     """Points a cloud is cut to (random in training, evenly spaced otherwise)."""
@@ -79,8 +88,6 @@ class ModelSettings(Settings):
     """Length of each sensor's feature vector."""
     encoders: dict[str, str] = {}
     """Modality -> encoder name, where it should differ from the modality's own kind."""
-    missing: Literal["zero", "mean"] = "zero"
-    """What stands in for the feature of a missing sensor."""
 
 
 class BalanceSettings(Settings):
@@ -98,7 +105,8 @@ class ContributionSettings(Settings):
     profit: str = "pearson"
     """A name from `equipose list profits`."""
     baseline: Literal["zero", "mean"] = "zero"
-    """What stands in for the feature of a modality outside a coalition."""
+    """What stands in for the feature of a modality outside a coalition, in `evaluate` and `contributions`: zero, as
+    published, or the mean feature over training samples. While training it is always zero."""
     samples_per_epoch: int = Field(default=1024, ge=0)
     """Training samples per epoch whose features are reused to measure contribution; 0 switches it off."""
     bootstrap: int = Field(default=1000, ge=0)
@@ -171,12 +179,16 @@ def validate(model: type[T], values: Any, where: str) -> T:
 
 def dump_yaml(settings: BaseModel) -> str:
     """The settings as YAML, in field order."""
-    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, default_flow_style=None, width=110)
+    return yaml.safe_dump(
+        settings.model_dump(mode="json"), sort_keys=False, default_flow_style=None, width=110
+    )
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        raise UsageError(f"no recipe at {path}: expected a YAML file; `equipose config show` prints one to start from")
+        raise UsageError(
+            f"no recipe at {path}: expected a YAML file; `equipose config show` prints one to start from"
+        )
     try:
         values = yaml.safe_load(path.read_text())
     except yaml.YAMLError as error:
@@ -184,7 +196,9 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     if values is None:
         return {}
     if not isinstance(values, dict):
-        raise UsageError(f"{path} holds {type(values).__name__}, expected a mapping such as `train: {{epochs: 5}}`")
+        raise UsageError(
+            f"{path} holds {type(values).__name__}, expected a mapping such as `train: {{epochs: 5}}`"
+        )
     return values
 
 
@@ -214,7 +228,11 @@ def _explain(model: type[BaseModel], problem: Any) -> str:
         owner = field.annotation if field else None
     known = list(getattr(owner, "model_fields", {}))
     close = difflib.get_close_matches(location[-1], known, n=1)
-    hint = f" Did you mean {'.'.join([*location[:-1], close[0]])}?" if close else f" Known here: {', '.join(known)}."
+    hint = (
+        f" Did you mean {'.'.join([*location[:-1], close[0]])}?"
+        if close
+        else f" Known here: {', '.join(known)}."
+    )
     return f"{path}: unknown setting.{hint}"
 
 

@@ -91,6 +91,7 @@ PROFITS = Registry(
     "equipose.profits",
     {
         "pearson": "equipose.contribution.profit:Pearson",
+        "weighted_pearson": "equipose.contribution.profit:WeightedPearson",
         "mpjpe": "equipose.contribution.profit:NegativeMpjpe",
         "skill": "equipose.contribution.profit:Skill",
         "concordance": "equipose.contribution.profit:Concordance",

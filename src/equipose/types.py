@@ -5,12 +5,16 @@ All are frozen; a stage returns a new value and never changes the one it was giv
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
+from typing import TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+
+V = TypeVar("V", "Dense", "Cloud", "FrameMeta")
 
 
 @dataclass(frozen=True)
@@ -97,8 +101,8 @@ class Batch:
         return _map_tensors(self, lambda t: t[index])
 
 
-def _map_tensors(batch: Batch, f):  # type: ignore[no-untyped-def]  # f: Tensor -> Tensor
-    def each(value):  # type: ignore[no-untyped-def]  # any of the dataclasses above
+def _map_tensors(batch: Batch, f: Callable[[Tensor], Tensor]) -> Batch:
+    def each(value: V) -> V:
         return replace(value, **{x.name: f(getattr(value, x.name)) for x in fields(value)})
 
     return Batch(
@@ -141,7 +145,9 @@ class LossTerms:
         return total
 
 
-def all_coalitions(num_modalities: int, device: torch.device | str = "cpu") -> Bool[Tensor, "coalition modality"]:
+def all_coalitions(
+    num_modalities: int, device: torch.device | str = "cpu"
+) -> Bool[Tensor, "coalition modality"]:
     """Every subset of the modalities; row k holds the bits of k, modality 0 the lowest.
 
     Row 0 is the empty coalition and the last row the full one.

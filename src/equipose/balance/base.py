@@ -11,8 +11,8 @@ The loop of one step, with the hooks in order::
     clip, optimizer.step()
     strategy.after_step(model)
 
-A strategy never calls ``optimizer.step``, reads a loader or matches parameter names: ``model.parameters_of(modality)``
-is the one map from a modality to its parameters.
+A strategy never calls ``optimizer.step``, reads a loader or matches parameter names:
+``model.parameters_of(modality)`` is the one map from a modality to its parameters.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from jaxtyping import Float
 from torch import Tensor
 
-from equipose.config import Settings
+from equipose import config
 from equipose.types import Batch, LossTerms, PoseOutput
 
 if TYPE_CHECKING:
@@ -42,9 +42,12 @@ class Probe:
         epoch: the epoch about to start (``begin_epoch``) or just done (``end_epoch``), from 0.
         batches: makes a fresh pass over a fixed random part of the training split, on the model's device.
         loss: the run's pose error per sample.
-        contribution: modality -> Shapley value, pooled over the previous epoch; before the first, over the probe.
-            Empty when contribution is switched off.
+        contribution: modality -> Shapley value, pooled over the previous epoch; before the first, over the
+            probe. Empty when contribution is switched off.
         all_reduce: mean of a tensor over all processes (the tensor itself when there is one).
+        epochs: how many epochs the run has; 0 when not known.
+        learning_rate: of the epoch's first step (``begin_epoch``) or last step (``end_epoch``); 0 when not
+            known.
     """
 
     epoch: int
@@ -52,20 +55,22 @@ class Probe:
     loss: PerSampleLoss
     contribution: Mapping[str, float] = field(default_factory=dict)
     all_reduce: Callable[[Tensor], Tensor] = lambda tensor: tensor
+    epochs: int = 0
+    learning_rate: float = 0.0
 
 
 class BalanceStrategy:
     """Joint training, and the base of every other strategy.
 
-    Subclasses are built as ``Strategy(settings, modalities)`` where settings is an instance of the class's own
-    ``Settings``.
+    Subclasses are built as ``Strategy(settings, modalities)`` where settings is an instance of the class's
+    own ``Settings``.
     """
 
-    Settings: ClassVar[type[Settings]] = Settings
+    Settings: ClassVar[type[config.Settings]] = config.Settings
     needs_contribution: ClassVar[bool] = False
     """True if ``Probe.contribution`` must not be empty; refused before the run otherwise."""
 
-    def __init__(self, settings: Settings, modalities: tuple[str, ...]) -> None:
+    def __init__(self, settings: config.Settings, modalities: tuple[str, ...]) -> None:
         self.settings = settings
         self.modalities = modalities
 

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Reading, checking, packing and batching multi-modal pose recordings."""

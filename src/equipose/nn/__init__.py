@@ -1,1 +1,1 @@
-"""TODO."""
+"""Networks: one encoder per sensor, a fusion, and the model that decodes any coalition of sensors."""

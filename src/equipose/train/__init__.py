@@ -1,1 +1,1 @@
-"""TODO."""
+"""Training, evaluation, checkpoints and run folders."""

@@ -1,0 +1,272 @@
+"""Adaptive Weight Constraint: hold every encoder near where it was, the strong ones harder.
+
+After Qi, Peng, Zhang, Ma, *Towards Balanced Multi-Modal Learning in 3D Human Pose Estimation* (arXiv
+2501.05264, CVPR 2026). K-means with K = 2 on the Shapley contributions splits the modalities into superior S
+and inferior I, and for the first epochs
+
+    L = L_pose + sum_m alpha_m * 1/2 * sum_i F^m_ii (theta^m_i - theta^m*_i)^2,    alpha_m = alpha_S or
+    alpha_I
+
+with F the diagonal Fisher information, recomputed at each epoch's start. Fusion and head are free. What the
+paper leaves open is a setting here, with our reading as default.
+
+**Scale-free strength.** A raw alpha depends on the unit of the loss: F grows with its square, the penalty
+should grow with its first power. By default the penalty is ``alpha_m * L* * 1/2 sum_i (F_ii / mean F)
+(theta_i - theta*_i)^2``: mean F over all encoders together (so that the ratio between modalities stays) and
+L* the mean pose loss of the probe, both at the epoch's start. Millimetres or metres then train the same
+network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor
+
+from equipose import config
+from equipose.balance.base import BalanceStrategy, Probe
+from equipose.balance.grouping import Group, two_means
+from equipose.balance.spring import Spring
+from equipose.errors import UsageError
+from equipose.fisher import DiagonalFisher, FisherMethod, diagonal_fisher
+from equipose.nn.model import PoseModel
+from equipose.types import Batch, LossTerms, PoseOutput
+
+DEFAULT_ALPHA: dict[tuple[str, str], tuple[float, float]] = {
+    ("scale_free", "loss"): (0.2, 0.1),
+    ("scale_free", "proximal"): (20.0, 10.0),
+    ("raw", "loss"): (20_000.0, 10_000.0),
+    ("raw", "proximal"): (20_000.0, 10_000.0),
+}
+"""(scaling, penalty) -> (alpha_superior, alpha_inferior). Raw: the published values."""
+
+
+class AwcSettings(config.Settings):
+    """Strength, window and readings of AWC."""
+
+    alpha_superior: float | None = Field(default=None, ge=0)
+    """Strength on superior modalities; None means the default of the chosen scaling and penalty."""
+    alpha_inferior: float | None = Field(default=None, ge=0)
+    """Strength on inferior modalities; None as above."""
+    alpha_scaling: Literal["scale_free", "raw"] = "scale_free"
+    """scale_free: the same effect in any loss unit. raw: alpha times F as in the paper, in 1 / loss unit: 20
+    000 with the loss in metres is 20 with the loss in millimetres."""
+    window: float = Field(default=0.4, ge=0, le=1)
+    """Share of the epochs, from the start, in which the constraint holds (published: 20 of 50)."""
+    window_epochs: int | None = Field(default=None, ge=0)
+    """The same as a number of epochs; replaces ``window``."""
+    anchor: Literal["epoch", "init"] = "epoch"
+    """theta*: the weights at the start of the current epoch, or of training. F is recomputed each epoch
+    either way."""
+    fisher: FisherMethod = "per_sample"
+    """per_sample: exact. loop: exact for models that cannot be vectorised. batch: cheaper, biased."""
+    penalty: Literal["loss", "proximal"] = "loss"
+    """loss: a term of the loss. proximal: a step of its own after the optimizer's, which Adam cannot
+    normalise away."""
+    proximal_rate: float = Field(default=1.0, gt=0, le=1)
+    """Largest part of the way back to theta* that one proximal step may go."""
+    groups: Literal["kmeans", "none", "swapped", "random"] = "kmeans"
+    """kmeans: by contribution. Controls: none puts all in the superior group, swapped exchanges the two,
+    random deals the same group sizes by lot each epoch."""
+    group_seed: int = 0
+    """Seed of random groups."""
+
+
+class Awc(BalanceStrategy):
+    """Fisher-weighted pull of each encoder towards its weights at the epoch's start, in the first epochs."""
+
+    Settings: ClassVar[type[config.Settings]] = AwcSettings
+    needs_contribution: ClassVar[bool] = True
+
+    settings: AwcSettings  # narrows the base's
+
+    def __init__(self, settings: AwcSettings, modalities: tuple[str, ...]) -> None:
+        super().__init__(settings, modalities)
+        self._alpha = _alphas(settings)
+        self._learning_rate = 0.0
+        self._open = False
+        self._groups: dict[str, Group] = {}
+        self._anchor: dict[str, Tensor] = {}
+        self._stiffness: dict[str, Tensor] = {}
+        self._trace: dict[str, float] = {}
+        self._penalty = torch.zeros(())
+        self._steps = 0
+        self._spring: Spring | None = None
+
+    def begin_epoch(self, model: PoseModel, probe: Probe) -> None:
+        """Group the modalities, take the anchor, measure the Fisher information."""
+        settings = self.settings
+        self._open = probe.epoch < _window_epochs(settings, probe.epochs)
+        self._spring, self._penalty, self._steps = None, torch.zeros(()), 0
+        if not self._open:
+            self._groups, self._anchor, self._stiffness, self._trace = {}, {}, {}, {}
+            return
+        self._groups = _grouped(settings, self.modalities, probe)
+        self._learning_rate = _learning_rate(settings, probe)
+        parameters = {
+            n: p for m in self.modalities for n, p in model.named_parameters_of(m).items() if p.requires_grad
+        }
+        if settings.anchor == "epoch" or not self._anchor:
+            self._anchor = {name: p.detach().clone() for name, p in parameters.items()}
+        alpha = self._alpha_of()
+        if not any(alpha.values()):
+            return
+        fisher = diagonal_fisher(model, self.modalities, probe.batches(), probe.loss, settings.fisher)
+        fisher = _reduced(fisher, probe)
+        self._trace = {m: float(fisher.trace(m)) for m in self.modalities}
+        factor = _scale(settings, fisher)
+        self._stiffness = {
+            name: tensor * (alpha[m] * factor)
+            for m in self.modalities
+            if alpha[m] > 0
+            for name, tensor in fisher.diagonal[m].items()
+        }
+
+    def objective(
+        self,
+        model: PoseModel,
+        features: dict[str, Tensor],
+        output: PoseOutput,
+        batch: Batch,
+        pose_loss: Float[Tensor, ""],
+    ) -> LossTerms:
+        """The pose error, and the penalty while the window is open."""
+        if not self._stiffness or self.settings.penalty != "loss":
+            return LossTerms({"pose": pose_loss})
+        penalty = self._attached(model).energy()
+        self._penalty = self._penalty + penalty.detach()
+        self._steps += 1
+        return LossTerms({"pose": pose_loss, "awc": penalty})
+
+    def after_step(self, model: PoseModel) -> None:
+        """The proximal step: theta <- theta - rate * min(1, eta * alpha * F) * (theta - theta*)."""
+        if not self._stiffness or self.settings.penalty != "proximal":
+            return
+        self._attached(model).relax(self._learning_rate, self.settings.proximal_rate)
+
+    def log(self) -> dict[str, Any]:
+        """Window, groups, strengths, Fisher traces and the mean penalty of the epoch so far."""
+        alpha = self._alpha_of()
+        return {
+            "window_open": self._open,
+            "groups": dict(self._groups),
+            "alpha": alpha,
+            "fisher_trace": dict(self._trace),
+            "penalty": float(self._penalty) / max(self._steps, 1),
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """Anchor, stiffness and groups: enough to go on in the middle of an epoch."""
+        return {
+            "open": self._open,
+            "groups": dict(self._groups),
+            "anchor": dict(self._anchor),
+            "stiffness": dict(self._stiffness),
+            "trace": dict(self._trace),
+            "learning_rate": self._learning_rate,
+            "penalty": self._penalty,
+            "steps": self._steps,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what ``state_dict`` returned."""
+        self._open = state["open"]
+        self._groups = dict(state["groups"])
+        self._anchor = dict(state["anchor"])
+        self._stiffness = dict(state["stiffness"])
+        self._trace = dict(state["trace"])
+        self._learning_rate = state["learning_rate"]
+        self._penalty = state["penalty"]
+        self._steps = state["steps"]
+        self._spring = None
+
+    def _alpha_of(self) -> dict[str, float]:
+        superior, inferior = self._alpha
+        return {m: superior if group == "superior" else inferior for m, group in self._groups.items()}
+
+    def _attached(self, model: PoseModel) -> Spring:
+        """The spring on the model's present parameters; built once per epoch."""
+        if self._spring is None:
+            parameters = {n: p for m in self.modalities for n, p in model.named_parameters_of(m).items()}
+            names = list(self._stiffness)
+            self._spring = Spring(
+                [parameters[n] for n in names],
+                [self._anchor[n] for n in names],
+                [self._stiffness[n] for n in names],
+            )
+        return self._spring
+
+
+def _alphas(settings: AwcSettings) -> tuple[float, float]:
+    superior, inferior = DEFAULT_ALPHA[settings.alpha_scaling, settings.penalty]
+    return (
+        superior if settings.alpha_superior is None else settings.alpha_superior,
+        inferior if settings.alpha_inferior is None else settings.alpha_inferior,
+    )
+
+
+def _window_epochs(settings: AwcSettings, epochs: int) -> int:
+    if settings.window_epochs is not None:
+        return settings.window_epochs
+    if epochs < 1:
+        raise UsageError(
+            "AWC's window is a share of the run's epochs, and their number is not known here: "
+            "set window_epochs in balance.settings"
+        )
+    return round(settings.window * epochs)
+
+
+def _learning_rate(settings: AwcSettings, probe: Probe) -> float:
+    if settings.penalty == "proximal" and probe.learning_rate <= 0:
+        raise UsageError(
+            "AWC's proximal step needs the learning rate, and it is not known here: set penalty: loss"
+        )
+    return probe.learning_rate
+
+
+def _grouped(settings: AwcSettings, modalities: tuple[str, ...], probe: Probe) -> dict[str, Group]:
+    if settings.groups == "none":
+        return dict.fromkeys(modalities, "superior")
+    missing = [m for m in modalities if m not in probe.contribution]
+    if missing:
+        raise UsageError(
+            f"AWC found no contribution of {missing[0]!r}: set contribution.samples_per_epoch above 0, "
+            "or groups: none in balance.settings"
+        )
+    groups = two_means({m: probe.contribution[m] for m in modalities})
+    if settings.groups == "swapped":
+        return {m: "inferior" if group == "superior" else "superior" for m, group in groups.items()}
+    if settings.groups == "random":
+        order = np.random.default_rng([settings.group_seed, probe.epoch]).permutation(len(modalities))
+        return {m: groups[modalities[i]] for m, i in zip(modalities, order, strict=True)}
+    return groups
+
+
+def _reduced(fisher: DiagonalFisher, probe: Probe) -> DiagonalFisher:
+    """Mean over processes, in one message."""
+    tensors = [t for named in fisher.diagonal.values() for t in named.values()]
+    flat = probe.all_reduce(torch.cat([*(t.reshape(-1) for t in tensors), fisher.loss.reshape(1)]))
+    pieces = iter(flat.split([t.numel() for t in tensors] + [1]))
+    diagonal = {
+        m: {name: next(pieces).view_as(t) for name, t in named.items()}
+        for m, named in fisher.diagonal.items()
+    }
+    return DiagonalFisher(diagonal, next(pieces)[0], fisher.samples)
+
+
+def _scale(settings: AwcSettings, fisher: DiagonalFisher) -> float:
+    """What alpha * F is multiplied by: 1 raw; else 1 / mean F over all encoders, times the loss for a loss
+    term.
+    """
+    if settings.alpha_scaling == "raw":
+        return 1.0
+    tensors = [t for named in fisher.diagonal.values() for t in named.values()]
+    mean = float(torch.stack([t.double().sum() for t in tensors]).sum()) / sum(t.numel() for t in tensors)
+    if mean == 0.0:
+        return 0.0
+    return (float(fisher.loss) if settings.penalty == "loss" else 1.0) / mean

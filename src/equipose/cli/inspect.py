@@ -1,0 +1,126 @@
+"""``equipose list``, ``describe``, ``config`` and ``info``."""
+
+from __future__ import annotations
+
+import json
+from inspect import getdoc
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from equipose import registry
+from equipose.config import Recipe, dump_yaml, load_recipe
+from equipose.errors import unknown_name
+
+_TABLES = {
+    "balance": registry.BALANCE,
+    "encoders": registry.ENCODERS,
+    "fusion": registry.FUSION,
+    "profits": registry.PROFITS,
+}
+
+
+def list_names(kind: Annotated[str, tyro.conf.Positional] = "all") -> int:
+    """List the names that flags and recipes accept, one line each.
+
+    Args:
+        kind: balance, encoders, fusion, profits, modalities, presets or all.
+    """
+    tables = _tables()
+    if kind != "all" and kind not in tables:
+        raise unknown_name("kind of name", kind, [*tables, "all"], "equipose list --help")
+    for title, lines in tables.items():
+        if kind in ("all", title):
+            width = max(len(name) for name in lines)
+            print(f"{title}:")
+            print("\n".join(f"  {name:<{width}}  {text}" for name, text in lines.items()))
+    return 0
+
+
+def describe(name: Annotated[str, tyro.conf.Positional]) -> int:
+    """Explain a balance strategy, encoder, fusion or profit: what it does, its source, its settings.
+
+    Args:
+        name: a name from `equipose list`.
+    """
+    for table in _TABLES.values():
+        if name in table:
+            print(_description(name, table[name]))
+            return 0
+    raise unknown_name("name", name, [n for table in _TABLES.values() for n in table], "equipose list")
+
+
+def config(
+    action: Annotated[Literal["show", "check"], tyro.conf.Positional],
+    recipe: Annotated[Path | None, tyro.conf.Positional] = None,
+    set: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = (),
+) -> int:
+    """Print a recipe with every default filled in, or only check it.
+
+    Args:
+        action: show prints YAML; check says whether the recipe is valid.
+        recipe: YAML file; without one, the defaults.
+        set: KEY=VALUE, as for `equipose train`.
+    """
+    settings = load_recipe(recipe, set)
+    check_names(settings)
+    print(dump_yaml(settings) if action == "show" else "valid", end="" if action == "show" else "\n")
+    return 0
+
+
+def check_names(recipe: Recipe) -> None:
+    """Raise UsageError for a name in the recipe that no registry has."""
+    for table, name in (
+        (registry.BALANCE, recipe.balance.name),
+        (registry.FUSION, recipe.model.fusion),
+        (registry.PROFITS, recipe.contribution.profit),
+        *((registry.ENCODERS, encoder) for encoder in recipe.model.encoders.values()),
+    ):
+        if name not in table:
+            raise unknown_name(table.kind, name, table, f"equipose list {table.group.split('.')[-1]}")
+
+
+def info(as_json: Annotated[bool, tyro.conf.arg(name="json")] = False) -> int:
+    """Versions, machine, threads and devices, to paste into a bug report.
+
+    Args:
+        as_json: print JSON.
+    """
+    from equipose.train.run_dir import environment
+
+    values = environment()
+    del values["command"], values["started"]
+    if as_json:
+        print(json.dumps(values, indent=1))
+    else:
+        for group in values.values():
+            print("\n".join(f"{key:<18}{value}" for key, value in group.items()))
+    return 0
+
+
+def _tables() -> dict[str, dict[str, str]]:
+    from equipose.modality import MODALITIES
+    from equipose.simulate.presets import PRESETS
+
+    tables = {title: {name: _first_line(table[name]) for name in table} for title, table in _TABLES.items()}
+    tables["modalities"] = {
+        name: f"{spec.label}: {spec.unit}; {spec.frame}" for name, spec in MODALITIES.items()
+    }
+    tables["presets"] = {name: str(preset) for name, preset in PRESETS.items()}
+    return tables
+
+
+def _first_line(item: Any) -> str:
+    return (getdoc(item) or "").split("\n")[0]
+
+
+def _description(name: str, item: Any) -> str:
+    module = getdoc(__import__(item.__module__, fromlist=["_"])) or ""
+    text = [f"{name}", "", module, "", getdoc(item) or ""]
+    settings = getattr(item, "Settings", None)
+    fields = getattr(settings, "model_fields", {})
+    if fields:
+        text += ["", "settings (recipe: balance.settings.NAME):"]
+        text += [f"  {key} = {field.default!r}  {field.description or ''}" for key, field in fields.items()]
+    return "\n".join(text)

@@ -1,0 +1,129 @@
+"""``equipose VERB ...``: finds the verb, imports only what it needs, turns errors into messages and exit codes.
+
+Exit codes: 0 done, 1 a check failed, 2 usage, 3 data, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import version
+
+from equipose.errors import EquiposeError, unknown_name
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A command and where its function is."""
+
+    target: str
+    help: str
+
+
+VERBS: dict[str, Verb] = {
+    "quickstart": Verb(
+        "quickstart:quickstart", "simulate, train with and without balance, explain: one page"
+    ),
+    "simulate": Verb("simulate:simulate", "write a simulated data set in MM-Fi's own layout"),
+    "data check": Verb("data:check", "find what is wrong in a data folder; never writes to it"),
+    "data pack": Verb("data:pack", "turn a data folder into memory-mapped arrays"),
+    "data prepare mars": Verb("prepare:prepare_mars", "turn the MARS radar recordings into a packed folder"),
+    "train": Verb("train:train", "train a model on a data folder"),
+    "resume": Verb("train:resume", "continue an interrupted run, exactly"),
+    "evaluate": Verb("evaluate:evaluate", "measure a run on the test split, every subset of its sensors"),
+    "contributions": Verb("evaluate:contributions", "measure what each sensor of a run contributes"),
+    "report": Verb("report:report", "write the page that explains one or several runs"),
+    "list": Verb("inspect:list_names", "list balance strategies, encoders, fusions, profits, presets"),
+    "describe": Verb("inspect:describe", "explain one of the names that `list` shows, with its settings"),
+    "config": Verb("inspect:config", "print or check a recipe"),
+    "info": Verb("inspect:info", "versions, devices and threads, for a bug report"),
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(_overview())
+        return 0
+    if words[0] == "--version":
+        print(f"equipose {version('equipose')}")
+        return 0
+    try:
+        name, rest = _find(words)
+        if name not in VERBS:
+            print(_overview(name))
+            return 0
+        return _run(name, rest)
+    except EquiposeError as error:
+        if debug:
+            raise
+        print(f"equipose: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("equipose: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 0
+    except Exception as error:
+        if debug:
+            raise
+        print(
+            f"equipose: unexpected {type(error).__name__}: {error}\n"
+            "This is a fault of the program. Run the command again with --debug to see where it happened.",
+            file=sys.stderr,
+        )
+        return 1
+
+
+def _find(words: list[str]) -> tuple[str, list[str]]:
+    """The longest verb that the words begin with, and the words after it."""
+    for length in (3, 2, 1):
+        name = " ".join(words[:length])
+        if name in VERBS and len(words) >= length:
+            return name, words[length:]
+    groups = {name.rsplit(" ", n)[0] for name in VERBS for n in (1, 2) if name.count(" ") >= n}
+    for length in (2, 1):
+        name = " ".join(words[:length])
+        if name in groups:
+            rest = words[length:]
+            if not rest or rest[0] in ("-h", "--help"):
+                return name, []
+            known = [verb.removeprefix(f"{name} ") for verb in VERBS if verb.startswith(f"{name} ")]
+            raise unknown_name(f"`equipose {name}` command", rest[0], known, f"equipose {name} --help")
+    known = [*{verb.split(" ")[0] for verb in VERBS}]
+    raise unknown_name("command", words[0], known, "equipose --help")
+
+
+def _run(name: str, words: list[str]) -> int:
+    import tyro
+
+    verb = VERBS[name]
+    module, _, attribute = verb.target.partition(":")
+    function: Callable[..., int] = getattr(import_module(f"equipose.cli.{module}"), attribute)
+    try:
+        return tyro.cli(function, args=words, prog=f"equipose {name}")
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else 2
+
+
+def _overview(group: str = "") -> str:
+    chosen = {name: verb for name, verb in VERBS.items() if name.startswith(group)}
+    width = max(len(name) for name in chosen)
+    lines = [f"  {name:<{width}}  {verb.help}" for name, verb in chosen.items()]
+    return "\n".join(
+        [
+            f"usage: equipose {group + ' ' if group else ''}COMMAND ...",
+            "",
+            "Balanced multi-modal 3D human pose: measure what each sensor contributes, and train so that every",
+            "sensor counts.",
+            "",
+            *lines,
+            "",
+            "`equipose COMMAND --help` lists a command's options. `--debug` shows the traceback of an error.",
+        ]
+    )

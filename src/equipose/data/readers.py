@@ -1,0 +1,220 @@
+"""One frame of one MM-Fi sensor, read from its file without any change of value.
+
+Every reader raises ``DataError`` on damage, naming the file, what it holds and what was expected. Nothing here cleans:
+``-inf`` decibels, NaN and empty radar frames come back as they are.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from equipose.data.png import decode_gray16
+from equipose.errors import DataError
+from equipose.modality import MODALITIES
+
+CSI_SHAPE = (3, 114, 10)
+LARGEST_METRE = 1000.0
+"""No coordinate, decibel or speed in a point cloud reaches this; float32 bytes read as float64 do."""
+
+
+@dataclass(frozen=True, eq=False)
+class CsiFrame:
+    """WiFi channel state of one frame.
+
+    Attributes:
+        amplitude_db: (receiver 3, tone 114, packet 10) ``20 log10 |I + jQ|`` in decibel; ``-inf`` where I = Q = 0.
+        phase: (receiver 3, tone 114, packet 10) ``atan2(Q, I)`` in radians.
+    """
+
+    amplitude_db: NDArray[Any]
+    phase: NDArray[Any]
+
+    def complex(self) -> NDArray[np.complex128]:
+        """(3, 114, 10) channel state I + jQ, ``10**(dB / 20) * exp(j phase)``; ``-inf`` dB becomes 0."""
+        dead = self.amplitude_db == -np.inf
+        magnitude = np.where(dead, 0.0, 10.0 ** (np.where(dead, 0.0, self.amplitude_db) / 20.0))
+        return magnitude * np.exp(1j * np.where(dead, 0.0, self.phase))
+
+    def stacked(self) -> NDArray[Any]:
+        """(2, 3, 114, 10): amplitude in dB, then phase in radians."""
+        return np.stack((self.amplitude_db, self.phase))
+
+
+def read_joints2d(path: Path | str) -> NDArray[Any]:
+    """2D joints of a camera frame.
+
+    Returns:
+        (17, 2) u right, v down in pixels of the 640 x 480 image plane; dtype as in the file.
+
+    Raises:
+        DataError: if the file is not a numeric ``.npy`` of this shape.
+    """
+    values = _load_npy(path, "an array of 17 joints x 2 pixels")
+    if values.shape != (17, 2) or values.dtype.kind not in "fiu":
+        raise DataError(f"{path} holds {values.dtype} of shape {values.shape}, expected numbers of shape (17, 2)")
+    return values
+
+
+def read_lidar(path: Path | str) -> NDArray[np.float64]:
+    """Points of a LiDAR frame.
+
+    Returns:
+        (point, 3) float64, metres, LiDAR frame: x forward, y left, z up.
+
+    Raises:
+        DataError: if the size is not a multiple of 24 bytes or the values are float32.
+    """
+    return _read_points(path, 3)
+
+
+def read_mmwave(path: Path | str) -> NDArray[np.float64]:
+    """Points of a radar frame; a file of 0 bytes is a frame in which the radar saw nothing.
+
+    Returns:
+        (point, 5) float64: forward, right, down in metres, then SNR in decibel and Doppler in metres per second
+        (the MM-Fi paper names the last two the other way round; see ``DataSettings.radar_columns``).
+
+    Raises:
+        DataError: if the size is not a multiple of 40 bytes or the values are float32.
+    """
+    return _read_points(path, 5)
+
+
+def read_csi(path: Path | str) -> CsiFrame:
+    """WiFi channel state of a frame, from ``CSIamp`` and ``CSIphase`` of a MATLAB v5 file.
+
+    Raises:
+        DataError: if the file is not such a file or an array has another shape.
+    """
+    from scipy.io import loadmat  # 0.2 to 0.5 s to import
+
+    data = read_bytes(path)
+    try:
+        content = loadmat(io.BytesIO(data), variable_names=("CSIamp", "CSIphase"))
+    except Exception as error:  # scipy raises a dozen types on damaged bytes
+        raise DataError(
+            f"{path} is not a readable MATLAB v5 file ({len(data)} bytes): {error}. "
+            "Expected CSIamp and CSIphase, each 3 receivers x 114 tones x 10 packets"
+        ) from None
+    for name in ("CSIamp", "CSIphase"):
+        values = content.get(name)
+        if values is None:
+            raise DataError(f"{path} holds no {name}, expected CSIamp and CSIphase of shape {CSI_SHAPE}")
+        if values.shape != CSI_SHAPE or values.dtype.kind not in "fiu":
+            raise DataError(f"{path}: {name} is {values.dtype} of shape {values.shape}, expected {CSI_SHAPE}")
+    return CsiFrame(content["CSIamp"], content["CSIphase"])
+
+
+def read_depth(path: Path | str) -> NDArray[np.uint16]:
+    """Depth image.
+
+    Returns:
+        (480, 640) uint16 millimetres along the camera's z axis; 0 where nothing was measured.
+
+    Raises:
+        DataError: if the file is not a 16-bit grayscale PNG of this size. 8-bit files are refused, not scaled.
+    """
+    try:
+        values = decode_gray16(read_bytes(path))
+    except ValueError as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{path} {error}; depth frames are 16-bit grayscale PNG of 480 x 640, millimetres") from None
+    if values.shape != (480, 640):
+        raise DataError(f"{path} holds an image of {values.shape[0]} x {values.shape[1]}, expected 480 x 640")
+    return values
+
+
+def read_ground_truth(path: Path | str) -> NDArray[Any]:
+    """Poses of a recording; row i belongs to frame number i + 1.
+
+    Returns:
+        (frame, 17, 3) metres, camera frame (x right, y down, z forward); dtype as in the file (float32).
+
+    Raises:
+        DataError: if the file is not a floating-point ``.npy`` of this shape.
+    """
+    values = _load_npy(path, "poses of shape (frames, 17, 3)")
+    check_ground_truth_shape(path, values.shape, values.dtype)
+    return values
+
+
+def check_ground_truth_shape(path: Path | str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    """DataError unless the array is floating point and (frame, 17, 3) with at least one frame."""
+    if len(shape) != 3 or shape[1:] != (17, 3) or shape[0] == 0 or dtype.kind != "f":
+        raise DataError(
+            f"{path} holds {dtype} of shape {shape}, expected floating-point poses of shape (frames, 17, 3)"
+        )
+
+
+def read_frame(modality: str, path: Path | str) -> NDArray[Any]:
+    """One frame of any modality as one array; WiFi as (2, 3, 114, 10) of dB and radians."""
+    return _READERS[MODALITIES[modality].folder](path)
+
+
+def read_bytes(path: Path | str) -> bytes:
+    """The whole file; DataError instead of OSError."""
+    try:
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123 (a Path costs 2 us per frame)
+            return file.read()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
+
+
+def looks_like_float32(data: bytes) -> bool:
+    """True if the bytes make no sense as float64 coordinates but do as float32.
+
+    The low half of a float64 read as float32 is as good as random, so real float64 data gives huge float32 values.
+    """
+    with np.errstate(invalid="ignore"):
+        double = np.abs(np.frombuffer(data, "<f8"))
+        if (double < LARGEST_METRE).all():
+            return False
+        return bool((np.abs(np.frombuffer(data, "<f4")) < LARGEST_METRE).all())
+
+
+def _read_points(path: Path | str, columns: int) -> NDArray[np.float64]:
+    data = read_bytes(path)
+    if len(data) % (8 * columns):
+        float32 = " (it is one of float32 points)" if len(data) % (4 * columns) == 0 else ""
+        raise DataError(
+            f"{path} has {len(data)} bytes{float32}, expected a multiple of {8 * columns}: "
+            f"points of {columns} float64 values"
+        )
+    points = np.frombuffer(data, "<f8").reshape(-1, columns).copy()
+    if points.size and not points.max() < LARGEST_METRE and looks_like_float32(data):
+        raise DataError(
+            f"{path} holds float32 values, expected points of {columns} float64 values: as float64 the largest "
+            f"would be {np.nanmax(points):.3g}"
+        )
+    return points
+
+
+def _load_npy(path: Path | str, expected: str) -> NDArray[Any]:
+    data = read_bytes(path)
+    try:
+        values = np.load(io.BytesIO(data), allow_pickle=False)
+    except (ValueError, OSError, EOFError, SyntaxError, TypeError) as error:
+        raise DataError(f"{path} is not a readable .npy file ({len(data)} bytes): {error}. Expected {expected}") from None
+    if not isinstance(values, np.ndarray):
+        values.close()
+        raise DataError(f"{path} is an .npz archive, expected {expected}")
+    return values
+
+
+_READERS: dict[str, Callable[[Path | str], NDArray[Any]]] = {
+    "rgb": read_joints2d,
+    "infra1": read_joints2d,
+    "infra2": read_joints2d,
+    "depth": read_depth,
+    "lidar": read_lidar,
+    "mmwave": read_mmwave,
+    "wifi-csi": lambda path: read_csi(path).stacked(),
+}

@@ -1,0 +1,159 @@
+"""Diagonal Fisher information of encoders: how much each weight matters to the loss at the present weights.
+
+    F_ii = 1/|D| sum over samples n of ( d L(x_n, y_n) / d theta_i )^2
+
+with the loss of the labels ("empirical" Fisher), as EWC and AWC use it. Measured in evaluation mode. Three
+ways:
+
+- ``per_sample``: the equation, exactly; gradients of many samples at once by ``torch.func``;
+- ``loop``: the same equation, one sample at a time, for models that ``torch.func.vmap`` cannot handle;
+- ``batch``: squares of whole-batch mean gradients. Cheaper and biased: opposite gradients cancel before
+  squaring, so it is smaller by up to the batch size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.func import functional_call, grad_and_value, vmap
+
+from equipose.errors import UsageError
+from equipose.inspection import untouched
+from equipose.nn.model import PoseModel
+from equipose.nn.tensors import add_batch_axis, batch_from_tensors, batch_to_tensors
+from equipose.types import Batch, PoseOutput
+
+FisherMethod = Literal["per_sample", "loop", "batch"]
+NamedTensors = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class DiagonalFisher:
+    """Fisher information and where it was taken.
+
+    Attributes:
+        diagonal: modality -> parameter name -> tensor of the parameter's shape, in squared loss units per
+            squared parameter unit.
+        loss: mean loss over the samples, scalar tensor.
+        samples: how many samples.
+    """
+
+    diagonal: dict[str, NamedTensors]
+    loss: Float[Tensor, ""]
+    samples: int
+
+    def trace(self, modality: str) -> Tensor:
+        """Sum of the diagonal of one encoder."""
+        return torch.stack([tensor.sum() for tensor in self.diagonal[modality].values()]).sum()
+
+
+def diagonal_fisher(
+    model: PoseModel,
+    modalities: Sequence[str],
+    batches: Iterable[Batch],
+    loss: Callable[[PoseOutput, Batch], Float[Tensor, " batch"]],
+    method: FisherMethod = "per_sample",
+    chunk: int = 32,
+) -> DiagonalFisher:
+    """Diagonal Fisher information of some encoders.
+
+    Parameters, their gradients, buffers, training flags and the random state are left as they are. Frozen
+    parameters (``requires_grad`` False) are left out.
+
+    Args:
+        model: the model, at the weights to measure at.
+        modalities: whose encoders.
+        batches: the samples, on the model's device.
+        loss: error of each sample.
+        method: see the module.
+        chunk: samples whose gradients are held at once, for ``per_sample``.
+
+    Raises:
+        UsageError: if there is no sample, or ``vmap`` cannot handle the model.
+    """
+    owner = {
+        name: m for m in modalities for name, p in model.named_parameters_of(m).items() if p.requires_grad
+    }
+    parameters = {
+        name: p for m in modalities for name, p in model.named_parameters_of(m).items() if name in owner
+    }
+    squares = {name: torch.zeros_like(p, requires_grad=False) for name, p in parameters.items()}
+    total = next(model.parameters()).new_zeros((), dtype=torch.float64)
+    samples = 0
+    step = {"per_sample": _add_per_sample, "loop": _add_loop, "batch": _add_batch}[method]
+    with untouched(model):
+        for batch in batches:
+            total += step(model, parameters, squares, batch, loss, chunk).double()
+            samples += len(batch)
+    if samples == 0:
+        raise UsageError(
+            "found no sample to measure Fisher information on: set train.probe_samples to at least 1"
+        )
+    diagonal: dict[str, NamedTensors] = {m: {} for m in modalities}
+    for name, square in squares.items():
+        diagonal[owner[name]][name] = square / samples
+    return DiagonalFisher(diagonal, (total / samples).float(), samples)
+
+
+def _add_per_sample(
+    model: nn.Module,
+    parameters: Mapping[str, Tensor],
+    squares: NamedTensors,
+    batch: Batch,
+    loss: Callable[[PoseOutput, Batch], Tensor],
+    chunk: int,
+) -> Tensor:
+    def sample_loss(weights: NamedTensors, sample: dict[str, Any]) -> Tensor:
+        one = batch_from_tensors(add_batch_axis(sample), batch.modalities)
+        return loss(functional_call(model, weights, (one,)), one)[0]
+
+    gradients_of = vmap(grad_and_value(sample_loss), in_dims=(None, 0))
+    weights = {name: p.detach() for name, p in parameters.items()}
+    total = batch.target.new_zeros(())
+    for start in range(0, len(batch), chunk):
+        part = batch.select(torch.arange(start, min(start + chunk, len(batch)), device=batch.target.device))
+        try:
+            gradients, losses = gradients_of(weights, batch_to_tensors(part))
+        except RuntimeError as error:
+            raise UsageError(
+                f"torch.func.vmap cannot take per-sample gradients of this model: {str(error).splitlines()[0]}. "
+                "Set fisher: loop (exact, slower) or fisher: batch (approximate) in the settings of the strategy"
+            ) from error
+        for name, gradient in gradients.items():
+            squares[name] += gradient.square().sum(0)
+        total = total + losses.sum()
+    return total
+
+
+def _add_loop(
+    model: nn.Module,
+    parameters: Mapping[str, Tensor],
+    squares: NamedTensors,
+    batch: Batch,
+    loss: Callable[[PoseOutput, Batch], Tensor],
+    chunk: int,
+) -> Tensor:
+    ones = (batch.select(torch.tensor([i], device=batch.target.device)) for i in range(len(batch)))
+    return torch.stack([_add_batch(model, parameters, squares, one, loss, chunk) for one in ones]).sum()
+
+
+def _add_batch(
+    model: nn.Module,
+    parameters: Mapping[str, Tensor],
+    squares: NamedTensors,
+    batch: Batch,
+    loss: Callable[[PoseOutput, Batch], Tensor],
+    chunk: int,
+) -> Tensor:
+    with torch.enable_grad():
+        mean = loss(model(batch), batch).mean()
+        gradients = torch.autograd.grad(mean, list(parameters.values()), allow_unused=True)
+    for name, gradient in zip(parameters, gradients, strict=True):
+        if gradient is not None:
+            squares[name] += len(batch) * gradient.square()
+    return mean.detach() * len(batch)

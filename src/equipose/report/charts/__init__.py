@@ -1,0 +1,1 @@
+"""The charts, as plain plotly figure dictionaries whose colours are roles (see ``report.colours``)."""

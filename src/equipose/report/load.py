@@ -1,0 +1,306 @@
+"""Read run folders. Everything the report knows comes through here; numpy only, and no pickles.
+
+``config.yaml`` and ``metrics.json`` must be there. The other files are optional: a run without them is shown with a
+sentence that says what is missing and which command makes it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from equipose.errors import DataError
+from equipose.report.schema import EpochRecord, Metrics
+
+T = TypeVar("T")
+M = TypeVar("M", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Fused predictions on the test split.
+
+    Attributes:
+        joints: (frame, joint, 3) metres, camera frame.
+        target: the same shape.
+        keys: (frame, 5) int64 columns environment, subject, action, frame, recording.
+    """
+
+    joints: np.ndarray
+    target: np.ndarray
+    keys: np.ndarray
+
+    @property
+    def subject(self) -> np.ndarray:
+        """(frame,) subject numbers."""
+        return self.keys[:, 1]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A clip for the 3D view; metres, camera frame.
+
+    Attributes:
+        name: what the clip shows.
+        frames: (time,) frame numbers.
+        target: (time, joint, 3).
+        joints: (time, joint, 3) predicted.
+        clouds: modality -> (point, 4): x, y, z, index into ``frames``.
+    """
+
+    name: str
+    frames: np.ndarray
+    target: np.ndarray
+    joints: np.ndarray
+    clouds: Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with the interval it was measured with, if any."""
+
+    value: float
+    interval: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class FinalContributions:
+    """Contributions of the trained model on the test split, by modality."""
+
+    profit: str
+    phi: Mapping[str, Estimate]
+    share: Mapping[str, Estimate]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run folder, read.
+
+    Attributes:
+        folder: where it is.
+        config: content of ``config.yaml``.
+        env: content of ``env.json``; empty when missing.
+        status: content of ``status.json``; empty when missing.
+        missing: sentences about what is not there and which command makes it.
+    """
+
+    folder: Path
+    config: Mapping[str, Any]
+    env: Mapping[str, Any]
+    status: Mapping[str, Any]
+    metrics: Metrics
+    epochs: tuple[EpochRecord, ...]
+    predictions: Predictions | None
+    contributions: FinalContributions | None
+    scenes: tuple[Scene, ...]
+    missing: tuple[str, ...]
+
+    @property
+    def strategy(self) -> str:
+        """Name of the balance strategy."""
+        return str(_nested(self.config, "balance", "name", default="joint"))
+
+    @property
+    def seed(self) -> int | None:
+        """Seed of the run."""
+        seed = _nested(self.config, "train", "seed", default=None)
+        return seed if isinstance(seed, int) else None
+
+
+def load_run(folder: Path) -> Run:
+    """Read one run folder.
+
+    Raises:
+        DataError: it is no evaluated run folder, or one of its files is damaged.
+    """
+    if not folder.is_dir():
+        raise DataError(
+            f"found no folder at {folder}; expected a run folder such as runs/<time>_<strategy>_s<seed>. "
+            "Make one with: equipose train"
+        )
+    names = sorted(path.name for path in folder.iterdir())
+    if "config.yaml" not in names:
+        raise DataError(
+            f"{folder} is not a run folder: found {', '.join(names[:6]) or 'nothing'} in it, expected config.yaml and "
+            "metrics.json. Make a run folder with: equipose train"
+        )
+    if "metrics.json" not in names:
+        raise DataError(
+            f"{folder} has not been evaluated: found no metrics.json. Write it with: equipose evaluate {folder}"
+        )
+    config = _mapping(folder / "config.yaml", _parsed(folder / "config.yaml", yaml.safe_load, "equipose train"))
+    again = f"equipose evaluate {folder}"
+    metrics = _checked(Metrics, _parsed(folder / "metrics.json", json.loads, again), folder / "metrics.json", again)
+    missing: list[str] = []
+
+    def optional(name: str, read: Callable[[Path], T], default: T, what: str, command: str) -> T:
+        if name in names:
+            return read(folder / name)
+        missing.append(f"{name} ({what}); make it with: {command}")
+        return default
+
+    contribution_command = f"equipose contributions {folder}"
+    return Run(
+        folder=folder,
+        config=config,
+        env=optional("env.json", lambda p: _json_mapping(p, "equipose train"), {}, "versions and command line", "equipose train"),
+        status=_json_mapping(folder / "status.json", "equipose train") if "status.json" in names else {},
+        metrics=metrics,
+        epochs=optional("metrics.jsonl", _read_epochs, (), "curves over the epochs", "equipose train"),
+        predictions=optional("predictions.npz", _read_predictions, None, "paired differences, body picture", again),
+        contributions=optional(
+            "contributions.npz",
+            lambda p: _read_contributions(p, contribution_command),
+            None,
+            "contributions with intervals",
+            contribution_command,
+        ),
+        scenes=optional("scenes.npz", _read_scenes, (), "3D clips", again),
+        missing=tuple(missing),
+    )
+
+
+def _nested(values: Mapping[str, Any], *keys: str, default: Any) -> Any:
+    found: Any = values
+    for key in keys:
+        if not isinstance(found, Mapping) or key not in found:
+            return default
+        found = found[key]
+    return found
+
+
+def _damaged(path: Path, why: object, command: str) -> DataError:
+    return DataError(f"{path} is damaged: {why}. Write it again with: {command}")
+
+
+def _parsed(path: Path, parse: Callable[[str], Any], command: str) -> Any:
+    try:
+        return parse(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise _damaged(path, str(error).splitlines()[0], command) from None
+
+
+def _mapping(path: Path, value: Any, command: str = "equipose train") -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise _damaged(path, f"found {type(value).__name__}, expected a mapping", command)
+    return value
+
+
+def _json_mapping(path: Path, command: str) -> dict[str, Any]:
+    return _mapping(path, _parsed(path, json.loads, command), command)
+
+
+def _checked(model: type[M], value: Any, path: Path, command: str) -> M:
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "(top)"
+        raise _damaged(path, f"{where}: {first['msg']} ({error.error_count()} problem(s))", command) from None
+
+
+def _read_epochs(path: Path) -> tuple[EpochRecord, ...]:
+    command = f"equipose resume {path.parent}"
+    lines = [line for line in _parsed(path, str.splitlines, command) if line.strip()]
+    records = []
+    for number, line in enumerate(lines, 1):
+        try:
+            value = json.loads(line)
+        except ValueError:
+            if number == len(lines):
+                break  # the last line of a run that is being written
+            raise _damaged(path, f"line {number} is not JSON", command) from None
+        records.append(_checked(EpochRecord, value, path, command))
+    return tuple(records)
+
+
+def _arrays(path: Path, command: str) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except (OSError, ValueError, EOFError, KeyError, AttributeError, zipfile.BadZipFile) as error:
+        raise _damaged(path, str(error).splitlines()[0] if str(error) else "not an npz file", command) from None
+
+
+def _array(arrays: Mapping[str, np.ndarray], name: str, shape: tuple[int | None, ...], path: Path, command: str) -> np.ndarray:
+    """An array after checking that it is there, numeric and of the shape; None in ``shape`` is any length."""
+    if name not in arrays:
+        raise _damaged(path, f"no array {name!r}, found {', '.join(sorted(arrays)[:8]) or 'none'}", command)
+    array = arrays[name]
+    fits = array.ndim == len(shape) and all(want in (None, have) for want, have in zip(shape, array.shape, strict=True))
+    if not fits or array.dtype.kind not in "fiu":
+        wanted = " x ".join("any" if n is None else str(n) for n in shape)
+        raise _damaged(path, f"{name} is {array.dtype} {array.shape}, expected numbers {wanted}", command)
+    return array
+
+
+def _read_predictions(path: Path) -> Predictions:
+    command = f"equipose evaluate {path.parent}"
+    arrays = _arrays(path, command)
+    joints = _array(arrays, "joints", (None, None, 3), path, command)
+    target = _array(arrays, "target", joints.shape, path, command)
+    columns = [
+        _array(arrays, name, (len(joints),), path, command)
+        for name in ("environment", "subject", "action", "frame", "recording")
+    ]
+    return Predictions(joints, target, np.stack(columns, axis=1).astype(np.int64))
+
+
+def _read_scenes(path: Path) -> tuple[Scene, ...]:
+    command = f"equipose evaluate {path.parent}"
+    arrays = _arrays(path, command)
+    numbers = sorted(int(m[1]) for m in (re.fullmatch(r"scene(\d{1,4})_name", key) for key in arrays) if m)
+    return tuple(_scene(arrays, f"scene{number}_", path, command) for number in numbers)
+
+
+def _scene(arrays: Mapping[str, np.ndarray], prefix: str, path: Path, command: str) -> Scene:
+    frames = _array(arrays, prefix + "frames", (None,), path, command)
+    target = _array(arrays, prefix + "target", (len(frames), None, 3), path, command)
+    clouds = {
+        name.removeprefix(prefix): _array(arrays, name, (None, 4), path, command)
+        for name in sorted(arrays)
+        if name.startswith(prefix) and name.removeprefix(prefix) not in ("name", "frames", "target", "joints")
+    }
+    return Scene(
+        name=str(arrays[prefix + "name"]),
+        frames=frames,
+        target=target,
+        joints=_array(arrays, prefix + "joints", target.shape, path, command),
+        clouds=clouds,
+    )
+
+
+def _read_contributions(path: Path, command: str) -> FinalContributions:
+    arrays = _arrays(path, command)
+    if "modalities" not in arrays:
+        raise _damaged(path, "no array 'modalities'", command)
+    names = [str(name) for name in arrays["modalities"].ravel()]
+
+    def estimates(key: str) -> dict[str, Estimate]:
+        if key not in arrays:
+            return {}
+        values = _array(arrays, key, (len(names),), path, command)
+        ends = (
+            _array(arrays, f"{key}_interval", (len(names), 2), path, command)
+            if f"{key}_interval" in arrays
+            else np.full((len(names), 2), np.nan)
+        )
+        return {
+            name: Estimate(float(v), (float(low), float(high)) if np.isfinite([low, high]).all() else None)
+            for name, v, (low, high) in zip(names, values, ends, strict=True)
+        }
+
+    return FinalContributions(
+        profit=str(arrays["profit"]) if "profit" in arrays else "",
+        phi=estimates("phi"),
+        share=estimates("share"),
+    )

@@ -1,0 +1,166 @@
+"""Measure a finished run on the test split. The only place that reads the test split.
+
+Writes ``metrics.json``, ``predictions.npz``, ``contributions.npz`` and ``scenes.npz`` into the run folder. Every
+subset of the sensors is evaluated on the same samples, from one encoding.
+"""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy import ndarray
+
+from equipose.config import ContributionSettings, Recipe
+from equipose.contribution.measure import Contributions, mean_features, measure, save_npz
+from equipose.data.dataset import PoseDataset, batches, datasets
+from equipose.errors import UsageError
+from equipose.metrics.pose import joint_errors, pa_mpjpe
+from equipose.nn.model import PoseModel
+from equipose.progress import track
+from equipose.train.checkpoint import load_weights
+from equipose.train.fit import network
+from equipose.train.run_dir import RunDir
+from equipose.train.scenes import write_scenes
+from equipose.train.summary import SplitPredictions, summarise
+from equipose.types import Batch, all_coalitions
+
+_MAX_MODALITIES = 8
+_BASELINE_SAMPLES = 4096
+_BATCH = 256
+
+
+def load_model(run: RunDir, dataset: PoseDataset, which: str = "best") -> PoseModel:
+    """The run's network with the weights of a checkpoint, in evaluation mode.
+
+    Raises:
+        DataError: no or damaged weights.
+    """
+    model = network(run.recipe, dataset)
+    load_weights(run.checkpoint(which), model)
+    return model.eval()
+
+
+def predict_split(model: PoseModel, dataset: PoseDataset, quiet: bool = False) -> SplitPredictions:
+    """Predict every sample of a split from every subset of the sensors.
+
+    Args:
+        model: in evaluation mode.
+        dataset: the split.
+        quiet: show no progress bar.
+
+    Raises:
+        UsageError: more than 8 sensors, whose 2^M subsets would not fit.
+    """
+    if len(model.modalities) > _MAX_MODALITIES:
+        raise UsageError(
+            f"{len(model.modalities)} sensors have {2 ** len(model.modalities)} subsets; evaluation takes at most "
+            f"{_MAX_MODALITIES} sensors"
+        )
+    coalitions = all_coalitions(len(model.modalities))
+    joints, targets, errors, pa_errors = [], [], [], []
+    meta: dict[str, list[ndarray]] = {}
+    with torch.no_grad():
+        for batch in _passes(dataset, "evaluating every subset", quiet):
+            decoded = model.decode_coalitions(model.encode(batch), coalitions, batch.present)
+            target = batch.target.expand_as(decoded)
+            joints.append(decoded[-1].numpy())
+            targets.append(batch.target.numpy())
+            errors.append(joint_errors(decoded, target).mean(-1).numpy())
+            pa_errors.append(
+                pa_mpjpe(decoded.flatten(0, 1), target.flatten(0, 1)).view(decoded.shape[:2]).numpy()
+            )
+            for name, values in vars(batch.meta).items():
+                meta.setdefault(name, []).append(values.numpy())
+    return SplitPredictions(
+        np.concatenate(joints),
+        np.concatenate(targets),
+        np.concatenate(errors, 1),
+        np.concatenate(pa_errors, 1),
+        {name: np.concatenate(values) for name, values in meta.items()},
+    )
+
+
+def evaluate(
+    run: RunDir, data: Path | None = None, which: str = "best", seed: int = 0, quiet: bool = False
+) -> dict[str, Any]:
+    """Measure a run on the test split and keep the results in its folder.
+
+    Args:
+        run: a trained run.
+        data: where its data folder is now, if it was moved.
+        which: checkpoint, ``best`` (on the validation split) or ``last``.
+        seed: of the bootstrap.
+        quiet: show no progress bar.
+
+    Returns:
+        What was written to ``metrics.json``; errors are millimetres.
+    """
+    recipe = run.recipe
+    splits = datasets(run.data_path(data), recipe.data)
+    model = load_model(run, splits["test"], which)
+    started = time.perf_counter()
+    predictions = predict_split(model, splits["test"], quiet)
+    contributions = _contributions(model, splits, recipe, seed, quiet)
+    metrics = {
+        "split": "test",
+        "checkpoint": which,
+        **summarise(predictions, model.modalities, splits, recipe.contribution.bootstrap, seed),
+        "collapse": contributions.collapse,
+        "alarms": list(contributions.alarms),
+        "training_seconds": run.status.get("training_seconds"),
+        "evaluation_seconds": round(time.perf_counter() - started, 3),
+        "parameters": {
+            **{m: sum(p.numel() for p in model.parameters_of(m)) for m in model.modalities},
+            "shared": sum(p.numel() for p in model.shared_parameters()),
+        },
+        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+    }
+    save_npz(run.path / "contributions.npz", contributions)
+    arrays: dict[str, Any] = {"joints": predictions.joints, "target": predictions.target, **predictions.meta}
+    np.savez_compressed(run.path / "predictions.npz", **arrays)
+    write_scenes(run.path / "scenes.npz", splits["test"], predictions.joints, predictions.error_mm[-1])
+    run.write_json("metrics.json", metrics)
+    return metrics
+
+
+def measure_contributions(
+    run: RunDir, data: Path | None, settings: ContributionSettings, which: str = "best", seed: int = 0
+) -> Contributions:
+    """Measure what each sensor of a run contributes on the test split and keep it as ``contributions.npz``."""
+    recipe = run.recipe.model_copy(update={"contribution": settings})
+    splits = datasets(run.data_path(data), recipe.data)
+    contributions = _contributions(load_model(run, splits["test"], which), splits, recipe, seed)
+    save_npz(run.path / "contributions.npz", contributions)
+    return contributions
+
+
+def _contributions(
+    model: PoseModel, splits: dict[str, PoseDataset], recipe: Recipe, seed: int, quiet: bool = False
+) -> Contributions:
+    settings = recipe.contribution
+    baseline = None
+    if settings.baseline == "mean":
+        train = splits["train"]
+        count = min(_BASELINE_SAMPLES, len(train))
+        rows = np.sort(np.random.default_rng([seed, 5]).choice(len(train), count, replace=False))
+        chunks = (train.batch(rows[i : i + _BATCH], None) for i in range(0, count, _BATCH))
+        baseline = mean_features(model, chunks)
+    return measure(
+        model,
+        _passes(splits["test"], "measuring contributions", quiet),
+        profit=settings.profit,
+        baseline=baseline,
+        bootstrap=settings.bootstrap,
+        generator=torch.Generator().manual_seed(seed),
+    )
+
+
+def _passes(dataset: PoseDataset, description: str, quiet: bool) -> Iterable[Batch]:
+    chunks = batches(dataset, _BATCH)
+    return chunks if quiet else track(chunks, description, -(-len(dataset) // _BATCH), "batches")

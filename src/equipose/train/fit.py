@@ -1,0 +1,358 @@
+"""Train a recipe on a data folder, from nothing or from the last checkpoint of a run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from equipose.balance.base import BalanceStrategy, Probe
+from equipose.config import BalanceSettings, Recipe, validate
+from equipose.contribution.imbalance import normalised_entropy, positive_share
+from equipose.contribution.tracker import ContributionTracker
+from equipose.data.dataset import PoseDataset, batches, datasets
+from equipose.errors import UsageError
+from equipose.nn.model import PoseModel, build_model
+from equipose.progress import progress as progress_bar
+from equipose.registry import BALANCE
+from equipose.train.checkpoint import find_checkpoint, load_state, load_weights, save_checkpoint
+from equipose.train.interrupt import stop_on_signal
+from equipose.train.loop import Progress, Session, batches_per_epoch, train_epoch
+from equipose.train.losses import pose_loss
+from equipose.train.processes import Processes, launch
+from equipose.train.run_dir import RunDir
+from equipose.types import Batch
+
+_MEAN_POSE_SAMPLES = 20_000
+
+
+OnStep = Callable[[int], None]
+"""Called with the number of steps done since the last call."""
+
+
+def train(
+    recipe: Recipe,
+    data: Path,
+    runs: Path = Path("runs"),
+    name: str = "{time}_{strategy}_s{seed}",
+    on_step: OnStep | None = None,
+) -> RunDir:
+    """Train a model and keep everything it made in a new run folder.
+
+    Args:
+        recipe: all settings.
+        data: a packed folder, or an MM-Fi folder as it is.
+        runs: where the run folder is made.
+        name: its name; ``{time}``, ``{strategy}`` and ``{seed}`` are filled in.
+        on_step: told of the progress, in place of a progress bar.
+
+    Raises:
+        UsageError: a setting is impossible here, or the run folder exists.
+        DataError: the data folder is not usable.
+    """
+    processes = launch(recipe.train)
+    strategy_class(recipe)  # a mistyped strategy is told before anything is written
+    splits = datasets(data, recipe.data)
+    run = RunDir.create(runs, name, recipe, data) if processes.rank == 0 else None
+    path = processes.broadcast(run.path if run else None)
+    assert path is not None
+    return _fit(RunDir(path), recipe, splits, processes, on_step, resume=False)
+
+
+def resume(run: RunDir, data: Path | None = None, on_step: OnStep | None = None) -> RunDir:
+    """Continue a run from its last checkpoint, exactly as if it had not stopped.
+
+    Args:
+        run: the run.
+        data: where the data folder is now, if it was moved.
+        on_step: told of the progress, in place of a progress bar.
+    """
+    recipe = run.recipe
+    processes = launch(recipe.train)
+    return _fit(run, recipe, datasets(run.data_path(data), recipe.data), processes, on_step, resume=True)
+
+
+def plan(recipe: Recipe, data: Path) -> str:
+    """What a run would do, in words; writes nothing."""
+    strategy_class(recipe)
+    splits = datasets(data, recipe.data)
+    train_split = splits["train"]
+    model = network(recipe, train_split)
+    sizes = {m: sum(p.numel() for p in model.parameters_of(m)) for m in model.modalities}
+    sizes["shared"] = sum(p.numel() for p in model.shared_parameters())
+    lines = [
+        f"{name}: {len(split)} samples of {len(np.unique(split.subject))} subjects"
+        for name, split in splits.items()
+    ]
+    steps = recipe.train.epochs * batches_per_epoch(len(train_split), recipe.train.batch_size)
+    lines.append("parameters: " + ", ".join(f"{name} {size:,}" for name, size in sizes.items()))
+    lines.append(f"steps: {steps} of {recipe.train.batch_size} samples")
+    return "\n".join(lines)
+
+
+def strategy_class(recipe: Recipe) -> type[BalanceStrategy]:
+    """The recipe's balance strategy, after checking that the recipe gives it what it needs."""
+    cls: type[BalanceStrategy] = BALANCE[recipe.balance.name]
+    if cls.needs_contribution and recipe.contribution.samples_per_epoch == 0:
+        raise UsageError(
+            f"balance strategy {recipe.balance.name!r} needs the contribution of each sensor, and "
+            "contribution.samples_per_epoch is 0; try --set contribution.samples_per_epoch=1024"
+        )
+    return cls
+
+
+def build_strategy(settings: BalanceSettings, modalities: tuple[str, ...]) -> BalanceStrategy:
+    """The strategy with its settings checked."""
+    cls: type[BalanceStrategy] = BALANCE[settings.name]
+    checked = validate(cls.Settings, settings.settings, f"balance.settings of {settings.name!r}")
+    return cls(checked, modalities)
+
+
+def build_session(recipe: Recipe, dataset: PoseDataset, processes: Processes) -> Session:
+    """Model, optimizer, strategy and tracker at the start of a run."""
+    model = network(recipe, dataset, mean_pose(dataset, recipe.train.seed)).to(processes.device)
+    contribution = recipe.contribution
+    tracker = None
+    if contribution.samples_per_epoch:
+        profit = PROFITS[contribution.profit]()
+        tracker = ContributionTracker(
+            model.modalities, model.num_joints, profit, model.mean_pose, processes.device
+        )
+    return Session(
+        recipe=recipe,
+        model=model,
+        optimizer=_optimizer(recipe, model),
+        strategy=build_strategy(recipe.balance, model.modalities),
+        tracker=tracker,
+        loss=pose_loss(recipe.train.loss, recipe.train.loss_unit),
+        processes=processes,
+        progress=Progress(),
+    )
+
+
+def network(recipe: Recipe, dataset: PoseDataset, mean_pose: np.ndarray | None = None) -> PoseModel:
+    """The recipe's untrained network for a data set; ``mean_pose``: (joint, 3) metres, camera frame."""
+    return build_model(
+        recipe.model,
+        dataset.modalities,
+        len(dataset.skeleton),
+        recipe.train.seed,
+        None if mean_pose is None else torch.from_numpy(mean_pose),
+        windows=recipe.data.windows,
+    )
+
+
+def mean_pose(dataset: PoseDataset, seed: int) -> np.ndarray:
+    """(joint, 3) float32 mean target of the training split, metres; of a random 20,000 if there are more."""
+    rows = np.arange(len(dataset))
+    if len(rows) > _MEAN_POSE_SAMPLES:
+        rows = np.sort(np.random.default_rng([seed, 3]).choice(len(rows), _MEAN_POSE_SAMPLES, replace=False))
+    return dataset.store.target(dataset.rows[rows]).astype(np.float64).mean(0).astype(np.float32)
+
+
+def validation_error(session: Session, dataset: PoseDataset) -> float:
+    """MPJPE in mm of the fused prediction on a split; this process's part, averaged over processes."""
+    total = torch.zeros(2, dtype=torch.float64, device=session.processes.device)
+    session.model.eval()
+    with torch.no_grad(), session.processes.autocast():
+        for i, batch in enumerate(batches(dataset, session.recipe.train.batch_size)):
+            if i % session.processes.world != session.processes.rank:
+                continue
+            batch = batch.to(session.processes.device)
+            joints = session.model(batch).joints.float()
+            error = torch.linalg.vector_norm(joints - batch.target, dim=-1).mean(-1)
+            total += torch.stack([error.sum().double(), error.new_tensor(len(batch)).double()])
+    total = session.processes.sum(total)
+    return float(1000.0 * total[0] / total[1])
+
+
+def probe(session: Session, dataset: PoseDataset, contribution: dict[str, float]) -> Probe:
+    """What a strategy may look at between two epochs."""
+    settings, processes = session.recipe.train, session.processes
+    count = min(settings.probe_samples, len(dataset))
+    chosen = np.sort(np.random.default_rng([settings.seed, 4]).choice(len(dataset), count, replace=False))
+    chosen = chosen[: max(1, count // processes.world) * processes.world]
+
+    def passes() -> Iterator[Batch]:
+        mine = chosen[processes.rank :: processes.world]
+        for start in range(0, len(mine), settings.batch_size):
+            yield dataset.batch(mine[start : start + settings.batch_size], None).to(processes.device)
+
+    return Probe(
+        epoch=session.progress.epoch,
+        batches=passes,
+        loss=session.loss,
+        contribution=contribution,
+        all_reduce=processes.mean,
+    )
+
+
+def _fit(
+    run: RunDir,
+    recipe: Recipe,
+    splits: dict[str, PoseDataset],
+    processes: Processes,
+    on_step: OnStep | None,
+    resume: bool,
+) -> RunDir:
+    """Train until done or stopped; the caller's random state is left as it was."""
+    with torch.random.fork_rng(devices=[processes.device] if processes.device.type == "cuda" else []):
+        torch.manual_seed(recipe.train.seed)
+        session = build_session(recipe, splits["train"], processes)
+        if resume:
+            last = find_checkpoint(run.checkpoint("last"))
+            if last is not None:
+                load_weights(last, session.model)
+                session.load_state_dict(load_state(last))
+        if processes.rank == 0:
+            run.write_epochs(run.epochs()[: session.progress.epoch])
+            run.set_status(state="running")
+        with stop_on_signal() as stop_requested:
+            finished = _epochs(run, session, splits, stop_requested, on_step)
+        if processes.rank == 0:
+            seconds = sum(line["seconds"] for line in run.epochs())
+            run.set_status(
+                state="finished" if finished else "interrupted",
+                epoch=session.progress.epoch,
+                step=session.progress.step,
+                training_seconds=round(seconds, 3),
+            )
+        processes.barrier()
+    return run
+
+
+def _epochs(
+    run: RunDir,
+    session: Session,
+    splits: dict[str, PoseDataset],
+    stop_requested: Callable[[], bool],
+    on_step: OnStep | None,
+) -> bool:
+    settings, state = session.recipe.train, session.progress
+    dataset = splits["train"]
+    per_epoch = batches_per_epoch(len(dataset), settings.batch_size)
+    main = session.processes.rank == 0
+    saved = time.monotonic()
+    title = f"training {session.recipe.balance.name} (seed {settings.seed})"
+    bar = (
+        progress_bar(title, settings.epochs * per_epoch, "steps") if on_step is None else nullcontext(on_step)
+    )
+    with bar as advance:
+        advance(state.step)
+
+        def after_step() -> None:
+            nonlocal saved
+            advance(1)
+            if main and time.monotonic() - saved > settings.checkpoint_seconds:
+                _save(run, session)
+                saved = time.monotonic()
+
+        while state.epoch < settings.epochs:
+            if state.batch == 0:
+                _begin_epoch(session, dataset)
+            if not train_epoch(session, dataset, stop_requested, after_step):
+                if main:
+                    _save(run, session)
+                return False
+            _end_epoch(run, session, splits)
+            saved = time.monotonic()
+    return True
+
+
+def _begin_epoch(session: Session, dataset: PoseDataset) -> None:
+    state = session.progress
+    start = time.perf_counter()
+    if session.tracker is not None:
+        if state.epoch == 0:
+            state.contribution = _first_contribution(session, dataset)
+        session.tracker.reset()
+        state.add("contribution_seconds", time.perf_counter() - start)
+    start = time.perf_counter()
+    session.strategy.begin_epoch(session.model, probe(session, dataset, state.contribution))
+    state.add("balance_seconds", time.perf_counter() - start)
+
+
+def _first_contribution(session: Session, dataset: PoseDataset) -> dict[str, float]:
+    """Contribution over the probe, before the first step."""
+    assert session.tracker is not None
+    session.tracker.reset()
+    session.model.eval()
+    with torch.no_grad():
+        for batch in probe(session, dataset, {}).batches():
+            session.tracker.update(session.model, session.model.encode(batch), batch)
+    return session.tracker.contribution(session.processes.sum)
+
+
+def _end_epoch(run: RunDir, session: Session, splits: dict[str, PoseDataset]) -> None:
+    """Validate, log, let the strategy look, save."""
+    state = session.progress
+    start = time.perf_counter()
+    if session.tracker is not None:
+        state.contribution = session.tracker.contribution(session.processes.sum)
+    contribution_seconds = time.perf_counter() - start
+    validation = validation_error(session, splits["validation"])
+    start = time.perf_counter()
+    session.strategy.end_epoch(session.model, probe(session, splits["train"], state.contribution))
+    state.add("balance_seconds", time.perf_counter() - start)
+    state.add("contribution_seconds", contribution_seconds)
+    line = _epoch_line(session, validation)
+    best = validation < state.best_mpjpe_mm
+    state.best_mpjpe_mm = min(state.best_mpjpe_mm, validation)
+    state.epoch += 1
+    state.batch = 0
+    state.sums = {}
+    if session.processes.rank == 0:
+        if best:
+            save_checkpoint(run.checkpoint("best"), session.model, session.recipe, None)
+        run.write_epochs([*run.epochs()[: line["epoch"]], line])
+        run.log(
+            f"epoch {state.epoch}/{session.recipe.train.epochs}: training {line['train_mpjpe_mm']:.1f} mm, "
+            f"validation {validation:.1f} mm{' (best)' if best else ''}, {line['seconds']:.1f} s"
+        )
+        _save(run, session)
+    session.processes.barrier()
+
+
+def _epoch_line(session: Session, validation: float) -> dict[str, Any]:
+    """One line of ``metrics.jsonl``."""
+    state, sums = session.progress, session.progress.sums
+    extra = sums.get("contribution_seconds", 0.0), sums.get("balance_seconds", 0.0)
+    line: dict[str, Any] = {
+        "epoch": state.epoch,
+        "step": state.step,
+        "train_mpjpe_mm": 1000.0 * sums["error"] / sums["samples"],
+        "validation_mpjpe_mm": validation,
+        "learning_rate": session.optimizer.param_groups[0]["lr"],
+        "seconds": sums["seconds"] + sums.get("balance_seconds", 0.0),
+        "contribution_seconds": extra[0],
+        "balance_seconds": extra[1],
+        "terms": {
+            k.removeprefix("term."): v / sums["batches"] for k, v in sums.items() if k.startswith("term.")
+        },
+        "balance": session.strategy.log(),
+    }
+    if state.contribution:
+        line["contribution"] = state.contribution
+        share = positive_share(np.array(list(state.contribution.values())))
+        line["share"] = dict(zip(state.contribution, share.tolist(), strict=True))
+        line["entropy"] = float(normalised_entropy(share))
+    return line
+
+
+def _save(run: RunDir, session: Session) -> None:
+    save_checkpoint(run.checkpoint("last"), session.model, session.recipe, session.state_dict())
+    run.set_status(epoch=session.progress.epoch, step=session.progress.step)
+
+
+def _optimizer(recipe: Recipe, model: PoseModel) -> torch.optim.Optimizer:
+    settings = recipe.train
+    rate, decay = settings.learning_rate, settings.weight_decay
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(model.parameters(), lr=rate, momentum=0.9, weight_decay=decay)
+    cls = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
+    return cls(model.parameters(), lr=rate, weight_decay=decay)

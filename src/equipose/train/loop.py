@@ -1,0 +1,182 @@
+"""The one training loop: the only place with a backward pass and an optimizer step.
+
+Every random choice is a function of (seed, epoch, batch), so that a run continued from any batch goes on exactly as
+if it had never stopped.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from equipose.balance.base import BalanceStrategy, PerSampleLoss
+from equipose.config import Recipe
+from equipose.contribution.tracker import ContributionTracker
+from equipose.data.dataset import PoseDataset
+from equipose.nn.model import PoseModel
+from equipose.train.processes import Processes
+from equipose.train.schedule import learning_rate
+from equipose.types import Batch
+
+
+@dataclass
+class Progress:
+    """How far a run has come; saved with every checkpoint.
+
+    Attributes:
+        epoch: the epoch in progress, from 0.
+        batch: how many of its batches are done.
+        step: optimizer steps done in all.
+        best_mpjpe_mm: lowest validation error so far.
+        sums: running sums of the epoch in progress: samples, error, seconds, one per loss term.
+        contribution: modality -> Shapley value of the epoch before.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    best_mpjpe_mm: float = math.inf
+    sums: dict[str, float] = field(default_factory=dict)
+    contribution: dict[str, float] = field(default_factory=dict)
+
+    def add(self, name: str, value: float) -> None:
+        """Add to one of the sums."""
+        self.sums[name] = self.sums.get(name, 0.0) + value
+
+
+@dataclass
+class Session:
+    """The parts of a run that the loop moves."""
+
+    recipe: Recipe
+    model: PoseModel
+    optimizer: torch.optim.Optimizer
+    strategy: BalanceStrategy
+    tracker: ContributionTracker | None
+    loss: PerSampleLoss
+    processes: Processes
+    progress: Progress
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything but the weights that an exact continuation needs."""
+        return {
+            "optimizer": self.optimizer.state_dict(),
+            "strategy": self.strategy.state_dict(),
+            "tracker": self.tracker.state_dict() if self.tracker else {},
+            "progress": dict(vars(self.progress)),
+            "torch_rng": torch.get_rng_state(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what ``state_dict`` returned."""
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.strategy.load_state_dict(state["strategy"])
+        if self.tracker:
+            self.tracker.load_state_dict(state["tracker"])
+        self.progress = Progress(**state["progress"])
+        torch.set_rng_state(state["torch_rng"])
+
+
+def batches_per_epoch(num_samples: int, batch_size: int) -> int:
+    """Full batches in an epoch; a data set smaller than one batch gives one."""
+    return max(1, num_samples // batch_size)
+
+
+def training_batch(dataset: PoseDataset, session: Session) -> Batch:
+    """This process's part of the batch the progress points at."""
+    settings, progress, processes = session.recipe.train, session.progress, session.processes
+    order = np.random.default_rng([settings.seed, 1, progress.epoch]).permutation(len(dataset))
+    start = progress.batch * settings.batch_size
+    positions = order[start : start + settings.batch_size][processes.rank :: processes.world]
+    generator = np.random.default_rng([settings.seed, 2, progress.epoch, progress.batch, processes.rank])
+    return dataset.batch(positions, generator).to(processes.device)
+
+
+def train_epoch(
+    session: Session,
+    dataset: PoseDataset,
+    stop_requested: Callable[[], bool],
+    after_step: Callable[[], None],
+) -> bool:
+    """Go through the rest of the epoch in progress.
+
+    Args:
+        session: what is trained.
+        dataset: the training split.
+        stop_requested: asked once per step.
+        after_step: called after each step: progress bar, timed checkpoints.
+
+    Returns:
+        True when the epoch is complete, False when it was asked to stop.
+    """
+    settings, progress = session.recipe.train, session.progress
+    count = batches_per_epoch(len(dataset), settings.batch_size)
+    tracked = _tracked_batches(count, settings.batch_size, session.recipe.contribution.samples_per_epoch)
+    session.model.train()
+    while progress.batch < count:
+        start = time.perf_counter()
+        set_learning_rate(session.optimizer, learning_rate(settings, progress.step, settings.epochs * count))
+        batch = training_batch(dataset, session)
+        stop = _step(session, batch, track=progress.batch in tracked, stop=stop_requested())
+        progress.batch += 1
+        progress.step += 1
+        progress.add("seconds", time.perf_counter() - start)
+        after_step()
+        if stop:
+            return False
+    return True
+
+
+def _step(session: Session, batch: Batch, track: bool, stop: bool) -> bool:
+    """One optimizer step; returns whether any process was asked to stop."""
+    model, strategy, progress = session.model, session.strategy, session.progress
+    parameters = list(model.parameters())
+    session.optimizer.zero_grad(set_to_none=True)
+    with session.processes.autocast():
+        features = model.encode(batch)
+        fused = strategy.features(features, batch)
+        output = model.decode(fused, batch.present)
+        terms = strategy.objective(model, fused, output, batch, session.loss(output, batch).mean())
+    strategy.backward(terms)
+    stop = session.processes.average_gradients(parameters, stop)
+    strategy.gradients(model, output, batch)
+    if session.recipe.train.clip_norm:
+        torch.nn.utils.clip_grad_norm_(parameters, session.recipe.train.clip_norm)
+    session.optimizer.step()
+    strategy.after_step(model)
+    if track and session.tracker is not None:
+        start = time.perf_counter()
+        session.tracker.update(model, {name: f.detach() for name, f in features.items()}, batch)
+        progress.add("contribution_seconds", time.perf_counter() - start)
+    _record(
+        progress, {name: value.detach() for name, value in terms.terms.items()}, output.joints.detach(), batch
+    )
+    return stop
+
+
+def _record(progress: Progress, terms: dict[str, Tensor], joints: Tensor, batch: Batch) -> None:
+    error = torch.linalg.vector_norm(joints.float() - batch.target, dim=-1).mean()
+    progress.add("samples", len(batch))
+    progress.add("error", float(error) * len(batch))
+    progress.add("batches", 1)
+    for name, value in terms.items():
+        progress.add(f"term.{name}", float(value))
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Set the learning rate of every group."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+def _tracked_batches(count: int, batch_size: int, samples: int) -> set[int]:
+    """Evenly spaced batches of an epoch that hold about ``samples`` samples."""
+    wanted = min(count, math.ceil(samples / batch_size))
+    return {int(i) for i in np.linspace(0, count - 1, wanted).round()} if wanted else set()
