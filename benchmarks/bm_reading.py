@@ -18,13 +18,13 @@ from pathlib import Path
 
 import numpy as np
 from scipy.io import loadmat
-from synthetic_folder import environment, write_folder
 
 from equipose.config import DataSettings
 from equipose.data.dataset import PoseDataset
 from equipose.data.mmfi import frame_path, index
 from equipose.data.packed import PackedStore, pack
 from equipose.data.raw import RawStore
+from synthetic_folder import environment, write_folder
 
 MODALITIES = ("rgb", "lidar", "mmwave", "wifi")
 SINGLE_FRAMES = {"rgb": 1, "lidar": 1, "mmwave": 1, "wifi": 1}
@@ -99,9 +99,7 @@ def measure(root: Path, packed: Path, repeats: int, samples: int) -> dict[str, o
     rate = {name: 1.0 / float(np.median(values)) for name, values in times.items()}
     return {
         "samples_per_second": {name: round(value) for name, value in rate.items()},
-        "milliseconds_per_call": {
-            name: round(1e3 * ways[name][1] / value, 4) for name, value in rate.items()
-        },
+        "milliseconds_per_call": {name: round(1e3 * ways[name][1] / value, 4) for name, value in rate.items()},
         "ratio_single": round(rate["packed_single"] / rate["toolbox_single"], 1),
         "ratio_batch_64": round(rate["packed_batch_64"] / rate["toolbox_batch_64"], 1),
         "ratio_training_batch_64_single_frames": round(

@@ -62,11 +62,7 @@ def main() -> None:
     from equipose.train.run_dir import environment
 
     with tempfile.TemporaryDirectory() as runs:
-        jobs = [
-            (str(args.data), s, args.epochs, seed, runs, args.overrides)
-            for seed in args.seeds
-            for s in args.sets
-        ]
+        jobs = [(str(args.data), s, args.epochs, seed, runs, args.overrides) for seed in args.seeds for s in args.sets]
         context = multiprocessing.get_context("spawn")
         with context.Pool(args.jobs, maxtasksperchild=1) as pool:
             rows = []

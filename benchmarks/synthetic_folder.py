@@ -32,7 +32,9 @@ def write_folder(root: Path, recordings: int, frames: int, seed: int = 0, lidar_
         folder = root / f"E{environment:02d}" / f"S{subject:02d}" / f"A{action:02d}"
         for name in ("rgb", "lidar", "mmwave", "wifi-csi"):
             (folder / name).mkdir(parents=True)
-        joints = rng.normal((0.0, 0.0, 3.3), 0.3, (frames, 17, 3))
+        joints = rng.normal((0.0, 0.0, 3.3), 0.1, (frames, 17, 3))
+        joints[:, (3, 6), 1] += 0.8  # ankles below the head
+        joints[:, 10, 1] -= 0.8
         np.save(folder / "ground_truth.npy", joints.astype(np.float32))
         for number in range(1, frames + 1):
             name = f"frame{number:03d}"

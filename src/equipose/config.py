@@ -179,16 +179,12 @@ def validate(model: type[T], values: Any, where: str) -> T:
 
 def dump_yaml(settings: BaseModel) -> str:
     """The settings as YAML, in field order."""
-    return yaml.safe_dump(
-        settings.model_dump(mode="json"), sort_keys=False, default_flow_style=None, width=110
-    )
+    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, default_flow_style=None, width=110)
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        raise UsageError(
-            f"no recipe at {path}: expected a YAML file; `equipose config show` prints one to start from"
-        )
+        raise UsageError(f"no recipe at {path}: expected a YAML file; `equipose config show` prints one to start from")
     try:
         values = yaml.safe_load(path.read_text())
     except yaml.YAMLError as error:
@@ -196,9 +192,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     if values is None:
         return {}
     if not isinstance(values, dict):
-        raise UsageError(
-            f"{path} holds {type(values).__name__}, expected a mapping such as `train: {{epochs: 5}}`"
-        )
+        raise UsageError(f"{path} holds {type(values).__name__}, expected a mapping such as `train: {{epochs: 5}}`")
     return values
 
 
@@ -228,11 +222,7 @@ def _explain(model: type[BaseModel], problem: Any) -> str:
         owner = field.annotation if field else None
     known = list(getattr(owner, "model_fields", {}))
     close = difflib.get_close_matches(location[-1], known, n=1)
-    hint = (
-        f" Did you mean {'.'.join([*location[:-1], close[0]])}?"
-        if close
-        else f" Known here: {', '.join(known)}."
-    )
+    hint = f" Did you mean {'.'.join([*location[:-1], close[0]])}?" if close else f" Known here: {', '.join(known)}."
     return f"{path}: unknown setting.{hint}"
 
 

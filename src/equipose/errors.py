@@ -40,6 +40,5 @@ def unknown_name(kind: str, name: str, known: Iterable[str], see: str = "") -> U
     close = difflib.get_close_matches(name, names, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     return UsageError(
-        f"unknown {kind} {name!r}.{hint} Known: {', '.join(names) or 'none'}."
-        + (f" See: {see}" if see else "")
+        f"unknown {kind} {name!r}.{hint} Known: {', '.join(names) or 'none'}." + (f" See: {see}" if see else "")
     )

@@ -21,6 +21,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from equipose.errors import UsageError
 from equipose.inspection import untouched
@@ -76,12 +77,8 @@ def diagonal_fisher(
     Raises:
         UsageError: if there is no sample, or ``vmap`` cannot handle the model.
     """
-    owner = {
-        name: m for m in modalities for name, p in model.named_parameters_of(m).items() if p.requires_grad
-    }
-    parameters = {
-        name: p for m in modalities for name, p in model.named_parameters_of(m).items() if name in owner
-    }
+    owner = {name: m for m in modalities for name, p in model.named_parameters_of(m).items() if p.requires_grad}
+    parameters = {name: p for m in modalities for name, p in model.named_parameters_of(m).items() if name in owner}
     squares = {name: torch.zeros_like(p, requires_grad=False) for name, p in parameters.items()}
     total = next(model.parameters()).new_zeros((), dtype=torch.float64)
     samples = 0
@@ -91,9 +88,7 @@ def diagonal_fisher(
             total += step(model, parameters, squares, batch, loss, chunk).double()
             samples += len(batch)
     if samples == 0:
-        raise UsageError(
-            "found no sample to measure Fisher information on: set train.probe_samples to at least 1"
-        )
+        raise UsageError("found no sample to measure Fisher information on: set train.probe_samples to at least 1")
     diagonal: dict[str, NamedTensors] = {m: {} for m in modalities}
     for name, square in squares.items():
         diagonal[owner[name]][name] = square / samples
@@ -118,11 +113,14 @@ def _add_per_sample(
     for start in range(0, len(batch), chunk):
         part = batch.select(torch.arange(start, min(start + chunk, len(batch)), device=batch.target.device))
         try:
-            gradients, losses = gradients_of(weights, batch_to_tensors(part))
+            # The fused attention kernels have no vmap rule and would run sample by sample.
+            with sdpa_kernel(SDPBackend.MATH):
+                gradients, losses = gradients_of(weights, batch_to_tensors(part))
         except RuntimeError as error:
             raise UsageError(
-                f"torch.func.vmap cannot take per-sample gradients of this model: {str(error).splitlines()[0]}. "
-                "Set fisher: loop (exact, slower) or fisher: batch (approximate) in the settings of the strategy"
+                "torch.func.vmap cannot take per-sample gradients of this model: "
+                f"{str(error).splitlines()[0]}. Set fisher: loop (exact, slower) or fisher: batch (approximate) "
+                "in balance.settings"
             ) from error
         for name, gradient in gradients.items():
             squares[name] += gradient.square().sum(0)

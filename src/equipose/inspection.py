@@ -27,9 +27,13 @@ def evaluating(model: object) -> Iterator[None]:
             module.training = True
 
 
+def _parameters(model: object) -> list[nn.Parameter]:
+    return list(model.parameters()) if isinstance(model, nn.Module) else []
+
+
 @contextmanager
 def untouched(model: object) -> Iterator[None]:
-    """``evaluating``, and torch's random state on every device in use is restored too."""
-    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
+    """``evaluating``, and torch's random state on the CPU and the model's devices is restored too."""
+    devices = sorted({p.device.index for p in _parameters(model) if p.device.type == "cuda"})
     with torch.random.fork_rng(devices=devices), evaluating(model):
         yield

@@ -46,12 +46,8 @@ MODALITIES: dict[str, ModalitySpec] = {
     spec.name: spec
     for spec in (
         ModalitySpec("rgb", "joints2d", "rgb", ".npy", ("u", "v"), (17, 2), "pixel", _PIXELS, "RGB"),
-        ModalitySpec(
-            "infra1", "joints2d", "infra1", ".npy", ("u", "v"), (17, 2), "pixel", _PIXELS, "infrared left"
-        ),
-        ModalitySpec(
-            "infra2", "joints2d", "infra2", ".npy", ("u", "v"), (17, 2), "pixel", _PIXELS, "infrared right"
-        ),
+        ModalitySpec("infra1", "joints2d", "infra1", ".npy", ("u", "v"), (17, 2), "pixel", _PIXELS, "infrared left"),
+        ModalitySpec("infra2", "joints2d", "infra2", ".npy", ("u", "v"), (17, 2), "pixel", _PIXELS, "infrared right"),
         ModalitySpec("depth", "depth", "depth", ".png", (), (480, 640), "millimetre", _PIXELS, "depth"),
         ModalitySpec(
             "lidar",

@@ -26,9 +26,7 @@ def progress(description: str, total: int, unit: str = "items") -> Iterator[Call
             yield advance
 
 
-def track(
-    iterable: Iterable[T], description: str, total: int | None = None, unit: str = "items"
-) -> Iterator[T]:
+def track(iterable: Iterable[T], description: str, total: int | None = None, unit: str = "items") -> Iterator[T]:
     """Iterate with a progress bar.
 
     Args:

@@ -28,9 +28,7 @@ class Registry(Mapping[str, Any]):
         self._builtin = dict(builtin)
 
     def _targets(self) -> dict[str, Callable[[], Any]]:
-        targets: dict[str, Callable[[], Any]] = {
-            point.name: point.load for point in entry_points(group=self.group)
-        }
+        targets: dict[str, Callable[[], Any]] = {point.name: point.load for point in entry_points(group=self.group)}
         clash = sorted(set(targets) & set(self._builtin))
         if clash:
             raise UsageError(

@@ -145,9 +145,7 @@ class LossTerms:
         return total
 
 
-def all_coalitions(
-    num_modalities: int, device: torch.device | str = "cpu"
-) -> Bool[Tensor, "coalition modality"]:
+def all_coalitions(num_modalities: int, device: torch.device | str = "cpu") -> Bool[Tensor, "coalition modality"]:
     """Every subset of the modalities; row k holds the bits of k, modality 0 the lowest.
 
     Row 0 is the empty coalition and the last row the full one.

@@ -170,9 +170,7 @@ def test_wrong_folder_says_what_to_give(tmp_path):
 
 def test_missing_half_of_a_pair_is_named(mars_folder):
     (mars_folder.root / "subject1" / "kinect_data_test.csv").unlink()
-    with pytest.raises(
-        DataError, match=r"no file at .*subject1/kinect_data_test\.csv; expected Kinect labels \(75"
-    ):
+    with pytest.raises(DataError, match=r"no file at .*subject1/kinect_data_test\.csv; expected Kinect labels \(75"):
         read_mars(mars_folder.root)
 
 
@@ -303,9 +301,7 @@ class TestRealRecordings:
             name = MOVEMENTS[r.movement - 1]
             wrists = travel[joint["left_wrist"]], travel[joint["right_wrist"]]
             if "limb" in name:
-                moving = {"left": (True, False), "right": (False, True), "both": (True, True)}[
-                    name.split()[0]
-                ]
+                moving = {"left": (True, False), "right": (False, True), "both": (True, True)}[name.split()[0]]
                 assert tuple(w > 0.4 for w in wrists) == moving
             if "squat" in name:
                 assert np.ptp(r.joints[:, joint["spine_base"], 1]) > 0.35

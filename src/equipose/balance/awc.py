@@ -108,9 +108,7 @@ class Awc(BalanceStrategy):
             return
         self._groups = _grouped(settings, self.modalities, probe)
         self._learning_rate = _learning_rate(settings, probe)
-        parameters = {
-            n: p for m in self.modalities for n, p in model.named_parameters_of(m).items() if p.requires_grad
-        }
+        parameters = {n: p for m in self.modalities for n, p in model.named_parameters_of(m).items() if p.requires_grad}
         if settings.anchor == "epoch" or not self._anchor:
             self._anchor = {name: p.detach().clone() for name, p in parameters.items()}
         alpha = self._alpha_of()
@@ -223,9 +221,7 @@ def _window_epochs(settings: AwcSettings, epochs: int) -> int:
 
 def _learning_rate(settings: AwcSettings, probe: Probe) -> float:
     if settings.penalty == "proximal" and probe.learning_rate <= 0:
-        raise UsageError(
-            "AWC's proximal step needs the learning rate, and it is not known here: set penalty: loss"
-        )
+        raise UsageError("AWC's proximal step needs the learning rate, and it is not known here: set penalty: loss")
     return probe.learning_rate
 
 
@@ -251,18 +247,13 @@ def _reduced(fisher: DiagonalFisher, probe: Probe) -> DiagonalFisher:
     """Mean over processes, in one message."""
     tensors = [t for named in fisher.diagonal.values() for t in named.values()]
     flat = probe.all_reduce(torch.cat([*(t.reshape(-1) for t in tensors), fisher.loss.reshape(1)]))
-    pieces = iter(flat.split([t.numel() for t in tensors] + [1]))
-    diagonal = {
-        m: {name: next(pieces).view_as(t) for name, t in named.items()}
-        for m, named in fisher.diagonal.items()
-    }
+    pieces = iter(torch.split(flat, [t.numel() for t in tensors] + [1]))
+    diagonal = {m: {name: next(pieces).view_as(t) for name, t in named.items()} for m, named in fisher.diagonal.items()}
     return DiagonalFisher(diagonal, next(pieces)[0], fisher.samples)
 
 
 def _scale(settings: AwcSettings, fisher: DiagonalFisher) -> float:
-    """What alpha * F is multiplied by: 1 raw; else 1 / mean F over all encoders, times the loss for a loss
-    term.
-    """
+    """What alpha * F is multiplied by: 1 if raw; else 1 / mean F, times the loss where it is a loss term."""
     if settings.alpha_scaling == "raw":
         return 1.0
     tensors = [t for named in fisher.diagonal.values() for t in named.values()]

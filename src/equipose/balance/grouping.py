@@ -1,5 +1,4 @@
-"""Split modalities into superior and inferior by their contribution: exact one-dimensional K-means with K =
-2.
+"""Split modalities into superior and inferior by their contribution: exact K-means on a line with K = 2.
 
 On a line the best two clusters are separated by a threshold, so trying the M - 1 cuts of the sorted scores
 finds the global optimum: the same answer as K-means at its best start, without random starts.
@@ -29,8 +28,8 @@ def two_means(scores: Mapping[str, float]) -> dict[str, Group]:
     bad = [name for name, score in scores.items() if not np.isfinite(score)]
     if bad:
         raise UsageError(
-            f"the contribution of {bad[0]!r} is {scores[bad[0]]}, expected a finite number: training has diverged; "
-            "lower train.learning_rate or set train.clip_norm"
+            f"the contribution of {bad[0]!r} is {scores[bad[0]]}, expected a finite number: "
+            "training has diverged; lower train.learning_rate or set train.clip_norm"
         )
     values = np.sort(np.asarray(list(scores.values()), dtype=np.float64))
     if len(values) < 2 or values[0] == values[-1]:

@@ -23,9 +23,7 @@ class Spring:
         stiffness: k >= 0, of the same shapes.
     """
 
-    def __init__(
-        self, parameters: Sequence[Tensor], anchors: Sequence[Tensor], stiffness: Sequence[Tensor]
-    ) -> None:
+    def __init__(self, parameters: Sequence[Tensor], anchors: Sequence[Tensor], stiffness: Sequence[Tensor]) -> None:
         self._parameters = list(parameters)
         self._anchors = list(anchors)
         self._stiffness = list(stiffness)
@@ -33,7 +31,7 @@ class Spring:
 
     def energy(self) -> Float[Tensor, ""]:
         """The energy, differentiable with respect to the parameters; exactly 0 at the anchors."""
-        return _Energy.apply(self._anchors, self._roots, *self._parameters)  # type: ignore[no-untyped-call,no-any-return]  # torch leaves apply untyped
+        return _Energy.apply(self._anchors, self._roots, *self._parameters)  # type: ignore[no-untyped-call]  # torch leaves apply untyped
 
     def relax(self, rate: float, largest: float) -> None:
         """Move every parameter in place by ``largest * min(1, rate * k)`` of its way to the anchor."""

@@ -104,9 +104,7 @@ def _tables() -> dict[str, dict[str, str]]:
     from equipose.simulate.presets import PRESETS
 
     tables = {title: {name: _first_line(table[name]) for name in table} for title, table in _TABLES.items()}
-    tables["modalities"] = {
-        name: f"{spec.label}: {spec.unit}; {spec.frame}" for name, spec in MODALITIES.items()
-    }
+    tables["modalities"] = {name: f"{spec.label}: {spec.unit}; {spec.frame}" for name, spec in MODALITIES.items()}
     tables["presets"] = {name: str(preset) for name, preset in PRESETS.items()}
     return tables
 

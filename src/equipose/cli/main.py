@@ -23,9 +23,7 @@ class Verb:
 
 
 VERBS: dict[str, Verb] = {
-    "quickstart": Verb(
-        "quickstart:quickstart", "simulate, train with and without balance, explain: one page"
-    ),
+    "quickstart": Verb("quickstart:quickstart", "simulate, train with and without balance, explain: one page"),
     "simulate": Verb("simulate:simulate", "write a simulated data set in MM-Fi's own layout"),
     "data check": Verb("data:check", "find what is wrong in a data folder; never writes to it"),
     "data pack": Verb("data:pack", "turn a data folder into memory-mapped arrays"),
@@ -106,7 +104,8 @@ def _run(name: str, words: list[str]) -> int:
     module, _, attribute = verb.target.partition(":")
     function: Callable[..., int] = getattr(import_module(f"equipose.cli.{module}"), attribute)
     try:
-        return tyro.cli(function, args=words, prog=f"equipose {name}")
+        config = (tyro.conf.PositionalRequiredArgs, tyro.conf.OmitArgPrefixes)
+        return tyro.cli(function, args=words, prog=f"equipose {name}", config=config)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 2
 

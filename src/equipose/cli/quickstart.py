@@ -89,9 +89,7 @@ def _train_all(recipes: dict[str, Recipe], packed: Path, runs: Path, jobs: int) 
     from equipose.train.loop import batches_per_epoch
 
     first = next(iter(recipes.values()))
-    steps = first.train.epochs * batches_per_epoch(
-        len(datasets(packed, first.data)["train"]), first.train.batch_size
-    )
+    steps = first.train.epochs * batches_per_epoch(len(datasets(packed, first.data)["train"]), first.train.batch_size)
     context = multiprocessing.get_context("spawn")
     waiting = list(recipes.items())
     counters: list[Synchronized[int]] = []
@@ -124,9 +122,7 @@ def _failure(process: BaseProcess, errors: Any) -> Exception:
         return KeyboardInterrupt()  # type: ignore[return-value]  # re-raised by the caller as what it is
     if not errors.empty():
         return errors.get()
-    return RuntimeError(
-        f"training {process.name} ended with exit code {process.exitcode}; see its messages above"
-    )
+    return RuntimeError(f"training {process.name} ended with exit code {process.exitcode}; see its messages above")
 
 
 def _train_one(

@@ -34,7 +34,7 @@ def train(
 
     Args:
         data: a packed folder, or an MM-Fi folder as it is.
-        recipe: YAML file with settings; the flags below win over it.
+        recipe: YAML file with settings; the flags below win over it and over --set.
         balance: balance strategy, see `equipose list balance`.
         fusion: concat, mlp or attention.
         modalities: sensors to use, such as rgb lidar mmwave wifi.
@@ -65,7 +65,7 @@ def train(
         "train.accelerator": accelerator,
     }
     overrides = [f"{key}={value}" for key, value in flags.items() if value is not None]
-    settings = load_recipe(recipe, [*overrides, *set])
+    settings = load_recipe(recipe, [*set, *overrides])
     from equipose.train import fit
 
     _announce(settings, data)

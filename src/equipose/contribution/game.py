@@ -14,18 +14,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Bool
 from numpy import ndarray
-from numpy.typing import ArrayLike
 
-from equipose.contribution.shapley import InteractionIndex, checked_players, interactions, shapley_values
+from equipose.contribution.shapley import checked_players, interactions, shapley_values
 from equipose.errors import UsageError
 from equipose.types import all_coalitions
 
-Worth = Callable[[Bool[ndarray, " player"]], ArrayLike]
+Numbers = Any
+"""A number, nested lists of numbers, a numpy array or a torch tensor."""
+Worth = Callable[[Bool[ndarray, " player"]], Numbers]
 """Tells the worth of a coalition, a number or an array of any fixed shape, from who takes part."""
 
 
@@ -45,14 +47,14 @@ class Attribution:
     players: tuple[str, ...]
     values: ndarray
     phi: dict[str, ndarray]
-    interaction_index: InteractionIndex
+    interaction_index: str
     interactions: dict[tuple[str, str], ndarray]
 
 
 def shapley_of(
-    worth: Worth | ArrayLike,
+    worth: Worth | Numbers,
     players: Sequence[str] | None = None,
-    interaction_index: InteractionIndex = "SII",
+    interaction_index: str = "SII",
 ) -> Attribution:
     """Exact Shapley values and pair interactions of 1 to 12 players.
 
@@ -80,7 +82,8 @@ def shapley_of(
     if len(names) > 1:
         found = interactions(tensor, 2, interaction_index)
         pairs = {(names[i], names[j]): found.of(i, j).numpy() for i, j in combinations(range(len(names)), 2)}
-    return Attribution(names, values, dict(zip(names, phi, strict=True)), interaction_index, pairs)
+    worths = {name: np.asarray(value) for name, value in zip(names, phi, strict=True)}
+    return Attribution(names, values, worths, interaction_index, pairs)
 
 
 def _asked(worth: Worth, players: Sequence[str] | None) -> ndarray:
@@ -90,13 +93,11 @@ def _asked(worth: Worth, players: Sequence[str] | None) -> ndarray:
     rows = [_array(worth(mask.copy())) for mask in masks]
     shapes = {row.shape for row in rows}
     if len(shapes) > 1:
-        raise UsageError(
-            f"the function returned worths of shapes {sorted(shapes)}, expected one shape for all"
-        )
+        raise UsageError(f"the function returned worths of shapes {sorted(shapes)}, expected one shape for all")
     return np.stack(rows)
 
 
-def _given(worth: ArrayLike, players: Sequence[str] | None) -> ndarray:
+def _given(worth: Numbers, players: Sequence[str] | None) -> ndarray:
     values = _array(worth)
     if players is not None:
         expected = 2 ** checked_players(_distinct(players))
@@ -114,7 +115,7 @@ def _distinct(players: Sequence[str]) -> int:
     return len(players)
 
 
-def _array(value: ArrayLike) -> ndarray:
+def _array(value: Numbers) -> ndarray:
     if isinstance(value, torch.Tensor):
         value = value.detach().cpu().numpy()
     return np.array(value, dtype=np.float64)

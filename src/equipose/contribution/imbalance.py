@@ -1,4 +1,4 @@
-"""How uneven contributions are, and which sensors carry nothing; with the sentences a report prints about it."""
+"""How uneven contributions are, which sensors carry nothing, and the sentences a report prints about it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def positive_share(phi: Float[ndarray, "*rest player"]) -> Float[ndarray, "*rest
 
 
 def normalised_entropy(share: Float[ndarray, "*rest player"]) -> Float[ndarray, "*rest"]:
-    """-sum p log p / log M: 1 when all contribute alike, 0 when one does it all (or none, or there is one)."""
+    """-sum p log p / log M: 1 when all contribute alike, 0 when one (or none) does it all."""
     share = np.asarray(share, dtype=np.float64)
     players = share.shape[-1]
     logarithm = np.log(share, out=np.zeros_like(share), where=share > 0)
@@ -41,15 +41,11 @@ def normalised_entropy(share: Float[ndarray, "*rest player"]) -> Float[ndarray, 
 def effective_number(share: Float[ndarray, "*rest player"]) -> Float[ndarray, "*rest"]:
     """1 / sum p^2: how many equal contributors would be as uneven; 0 where no contribution is positive."""
     concentration = (np.asarray(share, dtype=np.float64) ** 2).sum(-1)
-    return np.asarray(
-        np.divide(1.0, concentration, out=np.zeros_like(concentration), where=concentration > 0)
-    )
+    return np.asarray(np.divide(1.0, concentration, out=np.zeros_like(concentration), where=concentration > 0))
 
 
 def collapse_ratio(sums: Statistics) -> Float[Tensor, "group player"]:
-    """Median over coordinates of std(prediction from one sensor alone) / std(truth); about 0 for a dead
-    sensor.
-    """
+    """Median over coordinates of std(prediction from one sensor alone) / std(truth); a dead sensor has 0."""
     rows = [1 << player for player in range(sums.error.shape[1].bit_length() - 1)]
     ratio = deviation_ratio(sums.coalitions(rows))
     return ratio.flatten(2).nanmedian(dim=2).values

@@ -25,7 +25,7 @@ from equipose.contribution.imbalance import (
 )
 from equipose.contribution.profit import Profit, profit_named
 from equipose.contribution.result import Contributions, load_npz, save_npz
-from equipose.contribution.shapley import InteractionIndex, checked_players, interactions, shapley_values
+from equipose.contribution.shapley import checked_players, interactions, shapley_values
 from equipose.contribution.statistics import GroupedStatistics, Statistics
 from equipose.contribution.tracker import CoalitionModel, coalition_statistics
 from equipose.errors import UsageError
@@ -47,7 +47,7 @@ def measure(
     bootstrap: int = 1000,
     generator: torch.Generator | None = None,
     mean_pose: Float[Tensor, "joint 3"] | None = None,
-    interaction_index: InteractionIndex = "SII",
+    interaction_index: str = "SII",
 ) -> Contributions:
     """Shapley contributions of every sensor, with intervals; the model is left exactly as it was.
 
@@ -130,9 +130,7 @@ def mean_features(model: CoalitionModel, batches: Iterable[Batch]) -> dict[str, 
                 counts[name] += float(present.sum())
     empty = [name for name, count in counts.items() if count == 0]
     if empty:
-        raise UsageError(
-            f"no training sample has {empty[0]}: its mean feature is not defined; use the zero baseline"
-        )
+        raise UsageError(f"no training sample has {empty[0]}: its mean feature is not defined; use the zero baseline")
     return {name: (sums[name] / counts[name]).float() for name in model.modalities}
 
 
@@ -180,13 +178,11 @@ def _resampled(
     weights = torch.nn.functional.one_hot(drawn, num_groups).sum(1).double()
     at_once = max(1, _NUMBERS_AT_ONCE // sums.predicted[0].numel())
     return np.concatenate(
-        [shapley_values(profit.value(sums.combine(part)).T).T.numpy() for part in weights.split(at_once)]
+        [shapley_values(profit.value(sums.combine(part)).T).T.numpy() for part in torch.split(weights, at_once)]
     )
 
 
-def _interval(
-    draws: Float[ndarray, "resample modality"], num_modalities: int
-) -> Float[ndarray, "modality 2"]:
+def _interval(draws: Float[ndarray, "resample modality"], num_modalities: int) -> Float[ndarray, "modality 2"]:
     """Central 95 % of the draws; NaN without draws."""
     if len(draws) == 0:
         return np.full((num_modalities, 2), np.nan)

@@ -51,9 +51,7 @@ class Profit:
 
 
 class Pearson(Profit):
-    """Sum over all coordinates of Pearson's correlation, from -3J to 3J; the joints' values add up to the
-    total.
-    """
+    """Sum over all coordinates of Pearson's correlation, -3J to 3J; the joints' values add up to the total."""
 
     name = "pearson"
     unit = "sum of correlations"
@@ -104,7 +102,7 @@ class Concordance(Profit):
         n = _per_sample(sums.count)
         offset = sums.predicted / n[:, None] - (sums.truth / n)[:, None]
         below = torch.where(alive, predicted + truth + offset * offset, 1.0)
-        return torch.where(alive, 2.0 * covariance / below, 0.0).sum(-1)
+        return torch.where(alive, 2.0 * covariance / below, _dead(sums)).sum(-1)
 
 
 class NegativeMpjpe(Profit):
@@ -158,7 +156,7 @@ def correlation(sums: Statistics) -> Float[Tensor, "group coalition joint 3"]:
     """Pearson's correlation of every coordinate; exactly 0 where the prediction or the truth is constant."""
     covariance, predicted, truth, alive = _moments(sums)
     spread = torch.where(alive, predicted * truth, 1.0).sqrt()
-    return torch.where(alive, covariance / spread, 0.0).clamp(-1.0, 1.0)
+    return torch.where(alive, covariance / spread, _dead(sums)).clamp(-1.0, 1.0)
 
 
 def deviation_ratio(sums: Statistics) -> Float[Tensor, "group coalition joint 3"]:
@@ -177,15 +175,18 @@ def profit_named(profit: str | Profit) -> Profit:
         return profit
     found = PROFITS[profit]()
     if not isinstance(found, Profit):
-        raise UsageError(
-            f"profit {profit!r} is registered as {type(found).__name__}, expected a subclass of Profit"
-        )
+        raise UsageError(f"profit {profit!r} is registered as {type(found).__name__}, expected a subclass of Profit")
     return found
 
 
 def _per_sample(count: Tensor) -> Tensor:
     """(group,) counts as divisors of (group, ., .); a group without samples gives NaN."""
     return torch.where(count > 0, count, torch.nan)[:, None, None]
+
+
+def _dead(sums: Statistics) -> Tensor:
+    """What a constant is worth: 0; NaN in a group without samples."""
+    return torch.where(sums.count > 0, 0.0, torch.nan).double()[:, None, None, None]
 
 
 def _truth_variance(sums: Statistics) -> Tensor:

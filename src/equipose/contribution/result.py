@@ -101,9 +101,7 @@ class Contributions:
             if i < j
         ]
         if pairs:
-            lines.append(
-                f"interactions ({self.interaction_index}; + synergy, - redundancy): {', '.join(pairs)}"
-            )
+            lines.append(f"interactions ({self.interaction_index}; + synergy, - redundancy): {', '.join(pairs)}")
         return "\n".join(lines + [f"alarm: {alarm}" for alarm in self.alarms])
 
 
@@ -129,16 +127,12 @@ def load_npz(path: Path) -> Contributions:
         DataError: if the file is missing, damaged or of another kind.
     """
     if not path.is_file():
-        raise DataError(
-            f"no contributions at {path}: measure them with `equipose contributions {path.parent}`"
-        )
+        raise DataError(f"no contributions at {path}: measure them with `equipose contributions {path.parent}`")
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(
-            f"{path} cannot be read ({error}): run `equipose contributions {path.parent}` again"
-        ) from None
+        raise DataError(f"{path} cannot be read ({error}): run `equipose contributions {path.parent}` again") from None
     names = [field.name for field in fields(Contributions)]
     missing = [name for name in names if name not in arrays]
     if missing or str(arrays.get("format", "")) != FORMAT:

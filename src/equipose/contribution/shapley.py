@@ -44,7 +44,7 @@ def shapley_matrix(num_players: int) -> Float[Tensor, "player coalition"]:
     return torch.where(member, joins[size], -stays[size])
 
 
-def shapley_values(values: Float[Tensor, coalition * rest]) -> Float[Tensor, player * rest]:
+def shapley_values(values: Float[Tensor, " coalition *rest"]) -> Float[Tensor, " player *rest"]:
     """Shapley value of every player.
 
     Args:
@@ -75,8 +75,8 @@ def num_players_of(num_coalitions: int) -> int:
     return checked_players(n)
 
 
-def moebius(values: Float[Tensor, coalition * rest]) -> Float[Tensor, coalition * rest]:
-    """Moebius transform a(S) = sum over T in S of (-1)^(|S|-|T|) v(T), in n passes; a(S) is what only S adds."""
+def moebius(values: Float[Tensor, " coalition *rest"]) -> Float[Tensor, " coalition *rest"]:
+    """Moebius transform: a(S) = sum over T in S of (-1)^(|S|-|T|) v(T), what only S as a whole adds."""
     n = num_players_of(values.shape[0])
     result = values.clone()
     for player in range(n):
@@ -96,10 +96,10 @@ class Interactions:
         values: (subset, ...) one value per group, in the unit of the game; > 0 synergy, < 0 redundancy.
     """
 
-    index: InteractionIndex
+    index: str
     order: int
     subsets: tuple[tuple[int, ...], ...]
-    values: Float[Tensor, subset * rest]
+    values: Float[Tensor, " subset *rest"]
 
     def of(self, *players: int) -> Tensor:
         """Value of one group, such as ``of(0, 2)``."""
@@ -115,9 +115,7 @@ class Interactions:
         return matrix
 
 
-def interactions(
-    values: Float[Tensor, coalition * rest], order: int = 2, index: InteractionIndex = "SII"
-) -> Interactions:
+def interactions(values: Float[Tensor, " coalition *rest"], order: int = 2, index: str = "SII") -> Interactions:
     """Interaction index of every group of 1 to ``order`` players.
 
     Args:
@@ -135,9 +133,7 @@ def interactions(
     choose("interaction index", index, get_args(InteractionIndex))
     n = num_players_of(values.shape[0])
     if not 1 <= order <= n:
-        raise UsageError(
-            f"found order {order}, expected 1 to {n}: a group has at least one and at most all players"
-        )
+        raise UsageError(f"found order {order}, expected 1 to {n}: a group has at least one and at most all players")
     subsets = tuple(subset for size in range(1, order + 1) for subset in combinations(range(n), size))
     transform = moebius(values)
     if index == "k-SII":
@@ -159,9 +155,7 @@ def _superset_weight(index: str, order: int) -> Callable[[int, int], float]:
     return lambda t, s: float(t == s)
 
 
-def _superset_sum(
-    transform: Tensor, n: int, subset: tuple[int, ...], weight: Callable[[int, int], float]
-) -> Tensor:
+def _superset_sum(transform: Tensor, n: int, subset: tuple[int, ...], weight: Callable[[int, int], float]) -> Tensor:
     mask = sum(1 << player for player in subset)
     rows = [row for row in range(2**n) if row & mask == mask]
     weights = [weight(row.bit_count(), len(subset)) for row in rows]

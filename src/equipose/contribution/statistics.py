@@ -47,9 +47,7 @@ class Statistics:
         return Statistics(*(a + b for a, b in zip(_tensors(self), _tensors(other), strict=True)))
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Statistics:
-        """The same statistics with ``function`` applied to every tensor (all-reduce, device, selection of
-        groups).
-        """
+        """The same statistics with ``function`` applied to every tensor: all-reduce, another device."""
         return Statistics(*(function(tensor) for tensor in _tensors(self)))
 
     def combine(self, weights: Float[Tensor, "combination group"]) -> Statistics:
@@ -145,8 +143,7 @@ def join_coalitions(parts: Sequence[Statistics]) -> Statistics:
 
 
 class GroupedStatistics:
-    """Statistics of a growing set of labelled groups; a sample may belong to several (its subject, its
-    action).
+    """Statistics of a growing set of labelled groups; a sample may be in several (its subject, its action).
 
     Adds in place: with many modalities one copy is large already.
     """
@@ -162,7 +159,7 @@ class GroupedStatistics:
         names: list[tuple[str, int]] = []
         rows: list[Tensor] = []
         for kind, values in labels.items():
-            unique = values.unique()
+            unique = torch.unique(values)
             names += [(kind, int(label)) for label in unique]
             rows.append(unique[:, None] == values[None, :])
         return names, torch.cat(rows).double()
@@ -194,7 +191,7 @@ def _concatenate(first: Statistics, second: Statistics) -> Statistics:
 
 def _pool(membership: Tensor, values: Tensor) -> Tensor:
     """(group, batch) x (coalition, batch, joint, 3) -> (group, coalition, joint, 3)."""
-    return (membership @ values.flatten(2)).transpose(0, 1).unflatten(2, values.shape[2:])
+    return (membership @ values.flatten(2)).transpose(0, 1).reshape(len(membership), len(values), *values.shape[2:])
 
 
 def _tensors(sums: Statistics) -> list[Tensor]:

@@ -8,7 +8,7 @@ tensor operations per tracked step.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
@@ -28,6 +28,7 @@ def _same(tensor: Tensor) -> Tensor:
     return tensor
 
 
+@runtime_checkable
 class CoalitionModel(Protocol):
     """A model whose fusion can be run on any subset of its sensors' features."""
 
@@ -114,7 +115,7 @@ class ContributionTracker:
         return self.profit.value(self._sums.map(reduce))[0]
 
     def contribution(self, reduce: Reduce = _same) -> dict[str, float]:
-        """Modality -> Shapley value in the profit's unit; NaN before any sample. ``reduce`` as in ``values``."""
+        """Modality -> Shapley value in the profit's unit; NaN before any sample. ``reduce``: see ``values``."""
         return dict(zip(self.modalities, shapley_values(self.values(reduce)).tolist(), strict=True))
 
     def collapse(self, reduce: Reduce = _same) -> dict[str, float]:
@@ -146,9 +147,7 @@ def coalition_statistics(
     membership: Float[Tensor, "group batch"] | None = None,
     rows_at_once: int = 16384,
 ) -> Statistics:
-    """Statistics of one batch for every coalition; at most ``rows_at_once`` (coalition, sample) pairs in
-    memory.
-    """
+    """Statistics of one batch for every coalition, at most ``rows_at_once`` predicted poses at a time."""
     step = max(1, rows_at_once // max(1, len(batch)))
     parts = [
         batch_statistics(
@@ -157,6 +156,6 @@ def coalition_statistics(
             reference,
             membership,
         )
-        for chunk in coalitions.split(step)
+        for chunk in torch.split(coalitions, step)
     ]
     return join_coalitions(parts)

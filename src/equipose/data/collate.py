@@ -96,7 +96,7 @@ def cloud_input(
             points[..., 3 + i] = raw[source, column]
         points[..., -1] = seconds.astype(np.float32)[frame_of[source]]
         points[~mask] = 0.0
-    return Cloud(torch.from_numpy(points), torch.from_numpy(mask)), mask.any(axis=1)
+    return Cloud(torch.from_numpy(points), torch.from_numpy(mask)), np.asarray(mask.any(axis=1))
 
 
 def _finite_frames(raw: Array, counts: Array) -> Array:

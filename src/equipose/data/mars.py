@@ -64,9 +64,7 @@ _KINECT_NAMES = (
 )
 KINECT_COLUMNS = tuple(f"{joint}_{axis}" for axis in "XYZ" for joint in _KINECT_NAMES)
 
-_HINT = (
-    "give the folder with subject1, subject2, ...: synced_data/wooutlier of https://github.com/SizheAn/MARS"
-)
+_HINT = "give the folder with subject1, subject2, ...: synced_data/wooutlier of https://github.com/SizheAn/MARS"
 
 
 @dataclass(frozen=True)
@@ -207,9 +205,7 @@ def to_radar_columns(table: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _subject_folders(root: Path) -> list[tuple[int, Path]]:
     if not root.is_dir():
-        raise DataError(
-            f"no folder at {root}; expected the MARS folder with subject1, subject2, ...: {_HINT}"
-        )
+        raise DataError(f"no folder at {root}; expected the MARS folder with subject1, subject2, ...: {_HINT}")
     folders = [
         (int(path.name.removeprefix("subject")), path)
         for path in root.iterdir()
@@ -243,15 +239,11 @@ def _read_csv(path: Path, columns: Iterable[str], what: str) -> NDArray[np.float
         try:
             table = np.loadtxt(rows, delimiter=",", ndmin=2, dtype=np.float64) if rows else np.empty((0, 0))
         except ValueError as error:
-            raise DataError(
-                f"{path} is damaged: {error}; expected {len(expected)} numbers per row: {_HINT}"
-            ) from None
+            raise DataError(f"{path} is damaged: {error}; expected {len(expected)} numbers per row: {_HINT}") from None
     if table.size == 0:
         raise DataError(f"{path} holds a header and no rows, expected {what}: {_HINT}")
     if table.shape[1] != len(expected) or not np.isfinite(table).all():
-        row = (
-            int(np.flatnonzero(~np.isfinite(table).all(axis=1))[0]) if table.shape[1] == len(expected) else 0
-        )
+        row = int(np.flatnonzero(~np.isfinite(table).all(axis=1))[0]) if table.shape[1] == len(expected) else 0
         raise DataError(
             f"{path} row {row + 2}: found {table.shape[1]} columns or a value that is not finite, expected "
             f"{len(expected)} finite numbers: {_HINT}"

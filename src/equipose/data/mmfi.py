@@ -21,7 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equipose.data.readers import (
+    EXPECTED,
     CsiFrame,
+    FileError,
     check_ground_truth_shape,
     read_csi,
     read_depth,
@@ -36,6 +38,7 @@ from equipose.modality import MODALITIES
 
 __all__ = [
     "CsiFrame",
+    "FileError",
     "Recording",
     "frame_path",
     "index",
@@ -192,16 +195,15 @@ def ground_truth_length(path: str) -> int:
             read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
             shape, _, dtype = read(file)
             size = os.fstat(file.fileno()).st_size - file.tell()
-    except FileNotFoundError:
-        raise DataError(f"{path} is missing; a recording without ground truth cannot be used") from None
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}") from None
+        found = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
+        raise FileError(path, found, EXPECTED["ground_truth"]) from None
     except ValueError as error:
-        raise DataError(f"{path} is not a readable .npy file: {error}") from None
+        raise FileError(path, f"is not a readable .npy file ({error})", EXPECTED["ground_truth"]) from None
     check_ground_truth_shape(path, shape, dtype)
     expected = int(np.prod(shape)) * dtype.itemsize
     if size != expected:
-        raise DataError(f"{path} holds {size} bytes of poses, expected {expected} for shape {shape}")
+        raise FileError(path, f"holds {size} bytes of poses", f"{expected} bytes for its shape {shape}")
     return shape[0]
 
 
@@ -212,8 +214,8 @@ def wrong_folder(root: Path) -> DataError:
     hint = ""
     if (root / "meta.json").is_file():
         hint = " This is a packed folder: give it to `equipose train`, or check the folder it was packed from."
-    elif root.name[:1] in "ESA" and root.name[1:].isdigit():
-        hint = f" Did you mean a folder above it: {root.parent}?"
+    elif (above := _root_above(root.absolute())) is not None:
+        hint = f" Did you mean the root: {above}?"
     else:
         below = [p for p in root.iterdir() if p.is_dir() and numbered_folders(p, "E")]
         hint = f" Did you mean {below[0]}?" if below else ""
@@ -221,6 +223,17 @@ def wrong_folder(root: Path) -> DataError:
         f"{root} holds no MM-Fi recording. Found: {shown or 'nothing'}. "
         f"Expected: E01/S01/A01/{GROUND_TRUTH} and sensor folders beside it.{hint}"
     )
+
+
+def _root_above(path: Path) -> Path | None:
+    """The folder above E01 if the path ends in E01, E01/S01 or E01/S01/A01."""
+    for folder, letters in ((path, "E"), (path.parent, "ES"), (path.parent.parent, "ESA")):
+        parts = path.parts[len(folder.parent.parts) :]
+        if len(parts) == len(letters) and all(
+            re.fullmatch(letter + r"\d\d+", part) for letter, part in zip(letters, parts, strict=True)
+        ):
+            return folder.parent
+    return None
 
 
 def _recording(path: Path, environment: int, subject: int, action: int, names: tuple[str, ...]) -> Recording:

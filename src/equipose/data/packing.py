@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +19,7 @@ from equipose.data.mmfi import (
     modalities_of,
     simulated_modalities,
 )
+from equipose.data.parallel import map_in_order
 from equipose.data.readers import read_frame, read_ground_truth
 from equipose.data.store import chosen_modalities
 from equipose.data.writer import PackedWriter
@@ -129,7 +127,7 @@ def pack(
         todo = [r for r in usable if (r.environment, r.subject, r.action) not in writer.done]
         tasks = (task for recording in todo for task in _tasks(recording, names))
         with progress("packing", len(todo), "recordings") as advance:
-            for task, chunk in _in_order(tasks, jobs):
+            for task, chunk in map_in_order(_read, tasks, jobs):
                 writer.append(
                     target=chunk.target,
                     frames=chunk.frames,
@@ -189,25 +187,3 @@ def _read(task: _Task) -> _Chunk:
             values.append(value)
         frames[name] = values
     return _Chunk(target.astype(np.float32, copy=False), frames, tuple(errors))
-
-
-def _in_order(tasks: Iterable[_Task], jobs: int) -> Iterator[tuple[_Task, _Chunk]]:
-    """Results in task order, with at most ``jobs + 1`` tasks in flight so that memory stays flat."""
-    if jobs <= 1:
-        for task in tasks:
-            yield task, _read(task)
-        return
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        waiting: deque[tuple[_Task, Future[_Chunk]]] = deque()
-        try:
-            for task in tasks:
-                waiting.append((task, pool.submit(_read, task)))
-                if len(waiting) > jobs:
-                    head, future = waiting.popleft()
-                    yield head, future.result()
-            while waiting:
-                head, future = waiting.popleft()
-                yield head, future.result()
-        finally:
-            for _, future in waiting:
-                future.cancel()

@@ -116,8 +116,8 @@ def _undo_any(residual: NDArray[np.uint8], filters: NDArray[np.uint8]) -> NDArra
         guess = np.where(kind == 4, _paeth(left, up, corner), guess)
         skewed[diagonal + 2, first + 1 : last + 1] = (residual[r, diagonal - r] + guess) & 255
     pixels = np.empty(residual.shape, np.uint8)
-    for r in range(height):
-        pixels[r] = skewed[r + 2 : r + 2 + width, r + 1]
+    for line in range(height):
+        pixels[line] = skewed[line + 2 : line + 2 + width, line + 1]
     return pixels
 
 

@@ -86,9 +86,7 @@ class RawStore:
     @cached_property
     def labelled(self) -> NDArray[np.bool_]:
         """(N,) which rows have a finite target; reads all ground truth on first use."""
-        return np.concatenate(
-            [np.isfinite(self._target_of(i)).all(axis=(1, 2)) for i in range(len(self.recordings))]
-        )
+        return np.concatenate([np.isfinite(self._target_of(i)).all(axis=(1, 2)) for i in range(len(self.recordings))])
 
     def target(self, rows: NDArray[Any]) -> NDArray[np.float32]:
         """(n, joint, 3) metres, camera frame."""

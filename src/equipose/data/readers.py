@@ -7,6 +7,7 @@ Every reader raises ``DataError`` on damage, naming the file, what it holds and 
 from __future__ import annotations
 
 import io
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,34 @@ from equipose.modality import MODALITIES
 CSI_SHAPE = (3, 114, 10)
 LARGEST_METRE = 1000.0
 """No coordinate, decibel or speed in a point cloud reaches this; float32 bytes read as float64 do."""
+
+
+class FileError(DataError):
+    """A file that is missing, damaged or not what it claims to be.
+
+    Args:
+        path: the file.
+        found: what it is or holds, as a verb phrase.
+        expected: what it should hold.
+    """
+
+    def __init__(self, path: str, found: str, expected: str) -> None:
+        super().__init__(path, found, expected)  # these three make the copy when it crosses processes
+        self.path, self.found, self.expected = path, found, expected
+
+    def __str__(self) -> str:
+        return f"{self.path} {self.found}; expected {self.expected}"
+
+
+EXPECTED = {
+    "joints2d": "a numeric .npy array of 17 joints x 2 pixels",
+    "lidar": "points of 3 float64 values, 24 bytes each",
+    "mmwave": "points of 5 float64 values, 40 bytes each",
+    "csi": f"MATLAB v5 arrays CSIamp and CSIphase of {' x '.join(map(str, CSI_SHAPE))} (receiver, tone, packet)",
+    "depth": "a 16-bit grayscale PNG of 480 x 640 millimetres",
+    "ground_truth": "a floating-point .npy array of frames x 17 joints x 3 metres",
+}
+"""What a file of each kind holds."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,9 +85,9 @@ def read_joints2d(path: Path | str) -> NDArray[Any]:
     Raises:
         DataError: if the file is not a numeric ``.npy`` of this shape.
     """
-    values = _load_npy(path, "an array of 17 joints x 2 pixels")
+    values = _load_npy(path, EXPECTED["joints2d"])
     if values.shape != (17, 2) or values.dtype.kind not in "fiu":
-        raise DataError(f"{path} holds {values.dtype} of shape {values.shape}, expected numbers of shape (17, 2)")
+        raise FileError(str(path), f"holds {values.dtype} of shape {values.shape}", EXPECTED["joints2d"])
     return values
 
 
@@ -71,7 +100,7 @@ def read_lidar(path: Path | str) -> NDArray[np.float64]:
     Raises:
         DataError: if the size is not a multiple of 24 bytes or the values are float32.
     """
-    return _read_points(path, 3)
+    return _read_points(path, 3, EXPECTED["lidar"])
 
 
 def read_mmwave(path: Path | str) -> NDArray[np.float64]:
@@ -84,7 +113,7 @@ def read_mmwave(path: Path | str) -> NDArray[np.float64]:
     Raises:
         DataError: if the size is not a multiple of 40 bytes or the values are float32.
     """
-    return _read_points(path, 5)
+    return _read_points(path, 5, EXPECTED["mmwave"])
 
 
 def read_csi(path: Path | str) -> CsiFrame:
@@ -95,20 +124,19 @@ def read_csi(path: Path | str) -> CsiFrame:
     """
     from scipy.io import loadmat  # 0.2 to 0.5 s to import
 
-    data = read_bytes(path)
+    data = read_bytes(path, EXPECTED["csi"])
     try:
         content = loadmat(io.BytesIO(data), variable_names=("CSIamp", "CSIphase"))
     except Exception as error:  # scipy raises a dozen types on damaged bytes
-        raise DataError(
-            f"{path} is not a readable MATLAB v5 file ({len(data)} bytes): {error}. "
-            "Expected CSIamp and CSIphase, each 3 receivers x 114 tones x 10 packets"
-        ) from None
+        found = f"is not a readable MATLAB v5 file of {len(data)} bytes ({error})"
+        raise FileError(str(path), found, EXPECTED["csi"]) from None
     for name in ("CSIamp", "CSIphase"):
         values = content.get(name)
         if values is None:
-            raise DataError(f"{path} holds no {name}, expected CSIamp and CSIphase of shape {CSI_SHAPE}")
+            raise FileError(str(path), f"holds no {name}", EXPECTED["csi"])
         if values.shape != CSI_SHAPE or values.dtype.kind not in "fiu":
-            raise DataError(f"{path}: {name} is {values.dtype} of shape {values.shape}, expected {CSI_SHAPE}")
+            found = f"holds {name} as {values.dtype} of shape {values.shape}"
+            raise FileError(str(path), found, EXPECTED["csi"])
     return CsiFrame(content["CSIamp"], content["CSIphase"])
 
 
@@ -121,14 +149,14 @@ def read_depth(path: Path | str) -> NDArray[np.uint16]:
     Raises:
         DataError: if the file is not a 16-bit grayscale PNG of this size. 8-bit files are refused, not scaled.
     """
+    data = read_bytes(path, EXPECTED["depth"])
     try:
-        values = decode_gray16(read_bytes(path))
+        values = decode_gray16(data)
     except ValueError as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"{path} {error}; depth frames are 16-bit grayscale PNG of 480 x 640, millimetres") from None
+        raise FileError(str(path), str(error), EXPECTED["depth"]) from None
     if values.shape != (480, 640):
-        raise DataError(f"{path} holds an image of {values.shape[0]} x {values.shape[1]}, expected 480 x 640")
+        found = f"holds an image of {values.shape[0]} x {values.shape[1]}"
+        raise FileError(str(path), found, EXPECTED["depth"])
     return values
 
 
@@ -141,7 +169,7 @@ def read_ground_truth(path: Path | str) -> NDArray[Any]:
     Raises:
         DataError: if the file is not a floating-point ``.npy`` of this shape.
     """
-    values = _load_npy(path, "poses of shape (frames, 17, 3)")
+    values = _load_npy(path, EXPECTED["ground_truth"])
     check_ground_truth_shape(path, values.shape, values.dtype)
     return values
 
@@ -149,9 +177,7 @@ def read_ground_truth(path: Path | str) -> NDArray[Any]:
 def check_ground_truth_shape(path: Path | str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
     """DataError unless the array is floating point and (frame, 17, 3) with at least one frame."""
     if len(shape) != 3 or shape[1:] != (17, 3) or shape[0] == 0 or dtype.kind != "f":
-        raise DataError(
-            f"{path} holds {dtype} of shape {shape}, expected floating-point poses of shape (frames, 17, 3)"
-        )
+        raise FileError(str(path), f"holds {dtype} of shape {shape}", EXPECTED["ground_truth"])
 
 
 def read_frame(modality: str, path: Path | str) -> NDArray[Any]:
@@ -159,13 +185,13 @@ def read_frame(modality: str, path: Path | str) -> NDArray[Any]:
     return _READERS[MODALITIES[modality].folder](path)
 
 
-def read_bytes(path: Path | str) -> bytes:
-    """The whole file; DataError instead of OSError."""
+def read_bytes(path: Path | str, expected: str) -> bytes:
+    """The whole file; FileError instead of OSError."""
     try:
         with open(path, "rb", buffering=0) as file:  # noqa: PTH123 (a Path costs 2 us per frame)
             return file.read()
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
+        raise FileError(str(path), f"cannot be read ({error.strerror or error})", expected) from None
 
 
 def looks_like_float32(data: bytes) -> bool:
@@ -180,32 +206,29 @@ def looks_like_float32(data: bytes) -> bool:
         return bool((np.abs(np.frombuffer(data, "<f4")) < LARGEST_METRE).all())
 
 
-def _read_points(path: Path | str, columns: int) -> NDArray[np.float64]:
-    data = read_bytes(path)
+def _read_points(path: Path | str, columns: int, expected: str) -> NDArray[np.float64]:
+    data = read_bytes(path, expected)
     if len(data) % (8 * columns):
-        float32 = " (it is one of float32 points)" if len(data) % (4 * columns) == 0 else ""
-        raise DataError(
-            f"{path} has {len(data)} bytes{float32}, expected a multiple of {8 * columns}: "
-            f"points of {columns} float64 values"
-        )
+        hint = ", as float32 points would have" if len(data) % (4 * columns) == 0 else ""
+        found = f"has {len(data)} bytes, not a multiple of {8 * columns}{hint}"
+        raise FileError(str(path), found, expected)
     points = np.frombuffer(data, "<f8").reshape(-1, columns).copy()
-    if points.size and not points.max() < LARGEST_METRE and looks_like_float32(data):
-        raise DataError(
-            f"{path} holds float32 values, expected points of {columns} float64 values: as float64 the largest "
-            f"would be {np.nanmax(points):.3g}"
-        )
+    if points.size and not np.abs(points).max() < LARGEST_METRE and looks_like_float32(data):
+        found = f"holds float32 values (read as float64 they reach {np.nanmax(np.abs(points)):.3g})"
+        raise FileError(str(path), found, expected)
     return points
 
 
 def _load_npy(path: Path | str, expected: str) -> NDArray[Any]:
-    data = read_bytes(path)
+    data = read_bytes(path, expected)
     try:
         values = np.load(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, OSError, EOFError, SyntaxError, TypeError) as error:
-        raise DataError(f"{path} is not a readable .npy file ({len(data)} bytes): {error}. Expected {expected}") from None
+    except (ValueError, OSError, EOFError, SyntaxError, TypeError, zipfile.BadZipFile) as error:
+        found = f"is not a readable .npy file of {len(data)} bytes ({error})"
+        raise FileError(str(path), found, expected) from None
     if not isinstance(values, np.ndarray):
         values.close()
-        raise DataError(f"{path} is an .npz archive, expected {expected}")
+        raise FileError(str(path), "is an .npz archive", expected)
     return values
 
 

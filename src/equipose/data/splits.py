@@ -96,7 +96,7 @@ def split(recording_keys: NDArray[Any], settings: DataSettings, given: Sequence[
     keys = np.asarray(recording_keys, np.int64).reshape(-1, 3)
     if settings.split == "given":
         return _given(keys, settings, given)
-    environment, subject, action = keys.T
+    _, subject, action = keys.T
     actions = PROTOCOLS[settings.protocol]
     if settings.split == "manual" and settings.actions:
         actions = settings.actions

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,6 +68,7 @@ def recording_table(
     )
 
 
+@runtime_checkable
 class FrameStore(Protocol):
     """Frames of a data set by row.
 
@@ -88,25 +89,54 @@ class FrameStore(Protocol):
     """
 
     @property
-    def modalities(self) -> tuple[str, ...]: ...
+    def modalities(self) -> tuple[str, ...]:
+        """Sensors."""
+        ...
+
     @property
-    def skeleton(self) -> Skeleton: ...
+    def skeleton(self) -> Skeleton:
+        """Joints of the targets."""
+        ...
+
     @property
-    def simulated(self) -> frozenset[str]: ...
+    def simulated(self) -> frozenset[str]:
+        """Simulated sensors."""
+        ...
+
     @property
-    def frame_rate_hz(self) -> float: ...
+    def frame_rate_hz(self) -> float:
+        """Frames per second."""
+        ...
+
     @property
-    def action_names(self) -> Mapping[int, str]: ...
+    def action_names(self) -> Mapping[int, str]:
+        """Action number -> words."""
+        ...
+
     @property
-    def recordings(self) -> RecordingTable: ...
+    def recordings(self) -> RecordingTable:
+        """One row per recording."""
+        ...
+
     @property
-    def frame_recording(self) -> NDArray[np.int32]: ...
+    def frame_recording(self) -> NDArray[np.int32]:
+        """(N,) recording of each row."""
+        ...
+
     @property
-    def frame_number(self) -> NDArray[np.int32]: ...
+    def frame_number(self) -> NDArray[np.int32]:
+        """(N,) number in the file name."""
+        ...
+
     @property
-    def labelled(self) -> NDArray[np.bool_]: ...
+    def labelled(self) -> NDArray[np.bool_]:
+        """(N,) rows with a finite target."""
+        ...
+
     @property
-    def present(self) -> dict[str, NDArray[np.bool_]]: ...
+    def present(self) -> dict[str, NDArray[np.bool_]]:
+        """Modality -> (N,) rows with a frame."""
+        ...
 
     def target(self, rows: NDArray[Any]) -> NDArray[np.float32]:
         """(n, joint, 3) metres, camera frame."""
@@ -159,9 +189,7 @@ def open_store(path: Path | str, modalities: Sequence[str] | None = None) -> Fra
     return RawStore(path, modalities)
 
 
-def chosen_modalities(
-    wanted: Sequence[str] | None, available: tuple[str, ...], path: Path | str
-) -> tuple[str, ...]:
+def chosen_modalities(wanted: Sequence[str] | None, available: tuple[str, ...], path: Path | str) -> tuple[str, ...]:
     """``wanted`` in the order of ``available``.
 
     Raises:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from numpy.typing import NDArray
 
 from equipose.config import DataSettings
 from equipose.errors import UsageError
@@ -137,8 +138,15 @@ def clean_csi(
     return values, valid
 
 
-def clean_dense(values: Float[Array, "frame *shape"]) -> tuple[Float[Array, "frame *shape"], Bool[Array, " frame"]]:
-    """Frames with a value that is not finite become zero and invalid; changed in place."""
-    valid = np.isfinite(values.reshape(len(values), -1)).all(axis=1)
+def clean_dense(values: NDArray[np.float32]) -> tuple[NDArray[np.float32], Bool[Array, " frame"]]:
+    """Frames with a value that is not finite become zero and invalid.
+
+    Args:
+        values: (frame, ...); changed in place.
+
+    Returns:
+        the values, and which frames are valid.
+    """
+    valid = np.asarray(np.isfinite(values.reshape(len(values), -1)).all(axis=1))
     values[~valid] = 0.0
     return values, valid

@@ -146,6 +146,7 @@ class PackedWriter:
         }
         self._recordings: list[dict[str, Any]] = []
         self._files: dict[str, int] = {}
+        self._journal = -1
         self._pending = 0
         self._open()
 
@@ -178,7 +179,7 @@ class PackedWriter:
         target: ArrayLike,
         frames: Mapping[str, Sequence[NDArray[Any] | None]],
         frame_number: ArrayLike | None = None,
-        split: Literal["train", "validation", "test"] | None = None,
+        split: str | None = None,
     ) -> None:
         """Write one whole recording.
 
@@ -190,7 +191,7 @@ class PackedWriter:
             frames: modality -> one array per frame, in the source's form, or None where the frame is missing. A
                 modality left out is missing throughout.
             frame_number: (frame,) numbers of the frames; 1, 2, ... by default.
-            split: the side it belongs to, for ``data.split=given``; for all recordings or for none.
+            split: ``train``, ``validation`` or ``test``, for ``data.split=given``; for all recordings or none.
         """
         self.append(target=target, frames=frames, frame_number=frame_number)
         self.commit(environment, subject, action, split)
@@ -223,8 +224,9 @@ class PackedWriter:
     def commit(self, environment: int, subject: int, action: int, split: str | None = None) -> None:
         """Mark the frames appended since the last commit as one complete recording; see ``add``."""
         assert self._pending, "a recording needs at least one frame"
-        entry = {"environment": environment, "subject": subject, "action": action, "length": self._pending}
-        entry |= {} if split is None else {"split": split}
+        assert split in (None, "train", "validation", "test"), split
+        entry: dict[str, Any] = {"environment": environment, "subject": subject, "action": action}
+        entry |= {"length": self._pending} if split is None else {"length": self._pending, "split": split}
         assert all(("split" in r) == ("split" in entry) for r in self._recordings), "a split for all or for none"
         sizes = {name: os.fstat(file).st_size for name, file in self._files.items()}
         line = json.dumps(entry | {"sizes": sizes}) + "\n"
@@ -281,7 +283,6 @@ class PackedWriter:
         self._write(offsets.name, start + np.cumsum(counts, dtype="<i8"))
 
     def _open(self) -> None:
-        self._journal = -1
         if self.out.exists():
             raise UsageError(
                 f"{self.out} exists already and is not overwritten. Choose another folder, or remove it first: "
@@ -355,7 +356,7 @@ class PackedWriter:
         self._write_bytes(self._files[name], name, np.ascontiguousarray(values, self._arrays[name].dtype))
 
     def _write_bytes(self, file: int, name: str, data: NDArray[Any] | bytes) -> None:
-        view = memoryview(data).cast("B") if len(data) else memoryview(b"")
+        view = memoryview(data if isinstance(data, bytes) else data.data).cast("B") if len(data) else memoryview(b"")
         try:
             while view:
                 view = view[os.write(file, view) :]

@@ -1,5 +1,6 @@
-"""Errors of answers that look at no sensor. Beating the mean pose alone proves nothing; print these beside a
-result.
+"""Errors of answers that look at no sensor; print them beside a result.
+
+Beating the mean pose alone proves nothing:
 
 - mean pose: one pose for everybody;
 - room mean: one pose per room. A sensor that only recognises the room reaches it;
@@ -18,9 +19,7 @@ from equipose.errors import UsageError
 def group_mean_pose(
     poses: Float[ndarray, "sample joint 3"], group: Int[ndarray, " sample"] | None
 ) -> dict[int, Float[ndarray, "joint 3"]]:
-    """Mean pose of each group, float64, unit of ``poses``; one group 0 of all samples where ``group`` is
-    None.
-    """
+    """Mean pose of each group, float64, unit of ``poses``; ``None`` makes one group 0 of all samples."""
     labels = np.zeros(len(poses), dtype=np.int64) if group is None else group
     return {int(label): poses[labels == label].astype(np.float64).mean(0) for label in np.unique(labels)}
 

@@ -38,9 +38,7 @@ def bootstrap_mean(
     """
     values = np.asarray(values, dtype=np.float64)
     if len(values) != len(subject) or len(values) == 0:
-        raise UsageError(
-            f"found {len(values)} values of {len(subject)} samples, expected one per sample, at least one"
-        )
+        raise UsageError(f"found {len(values)} values of {len(subject)} samples, expected one per sample, at least one")
     if not 0.0 < level < 1.0:
         raise UsageError(f"found level {level}, expected a probability between 0 and 1 such as 0.95")
     groups, index = np.unique(subject, return_inverse=True)
@@ -61,8 +59,9 @@ def bootstrap_difference(
     generator: np.random.Generator,
     level: float = 0.95,
 ) -> Float[ndarray, " 2"]:
-    """Percentile interval of mean(first) - mean(second), paired sample by sample; arguments as in
-    ``bootstrap_mean``.
+    """Percentile interval of mean(first) - mean(second), paired sample by sample.
+
+    Arguments as in ``bootstrap_mean``.
 
     Raises:
         UsageError: if the two do not describe the same samples.
@@ -77,9 +76,7 @@ def resample_weights(
     num_groups: int, resamples: int, generator: np.random.Generator
 ) -> Float[ndarray, "resample group"]:
     """How often each group is drawn in each resample of as many groups, with replacement; float64."""
-    return generator.multinomial(num_groups, np.full(num_groups, 1.0 / num_groups), size=resamples).astype(
-        np.float64
-    )
+    return generator.multinomial(num_groups, np.full(num_groups, 1.0 / num_groups), size=resamples).astype(np.float64)
 
 
 def percentile_interval(

@@ -29,7 +29,7 @@ def joint_errors(
 def mpjpe(
     predicted: Float[Tensor, "*frame joint 3"], target: Float[Tensor, "*frame joint 3"]
 ) -> Float[Tensor, "*frame"]:
-    """Mean per joint position error of every frame, millimetres, float64; arguments as in ``joint_errors``."""
+    """Mean per joint position error of every frame, millimetres, float64; arguments as ``joint_errors``."""
     return joint_errors(predicted, target).mean(-1)
 
 

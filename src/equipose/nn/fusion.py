@@ -5,8 +5,9 @@ Every fusion has two steps, and the model calls no other:
 - ``part(modality, feature)``: what depends on one sensor alone, (batch, width) -> (batch, part);
 - ``combine(parts)``: (batch, modality, part) -> (batch, output).
 
-A coalition replaces the parts of missing sensors by the part of the stand-in feature. So the parts are computed once for
-all coalitions, and the pose of a coalition is the same bit for bit whether it was asked for alone or among all 2^M.
+A coalition replaces the parts of missing sensors by the part of the stand-in feature. So the parts are computed once
+for all coalitions, and the pose of a coalition is the same bit for bit whether it was asked for alone or among all
+2^M.
 """
 
 from __future__ import annotations
@@ -16,8 +17,6 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-
-from equipose.nn.layers import TransformerBlock
 
 
 class Fusion(nn.Module):
@@ -87,24 +86,41 @@ class MlpFusion(Fusion):
 
 
 class AttentionFusion(Fusion):
-    """One token per sensor, one transformer block over the tokens, mean over sensors, linear read-out."""
+    """One token per sensor; attention between them, mean over sensors, a perceptron with a residual, linear read-out.
+
+    Query, key and value depend on one sensor alone, so they belong to its part.
+    """
 
     def __init__(self, modalities: Sequence[str], width: int, outputs: int) -> None:
         super().__init__(modalities, width, outputs)
+        self.heads = next(heads for heads in (4, 2, 1) if width % heads == 0)
         self.names = nn.Parameter(0.5 * torch.randn(len(self.modalities), width))
-        heads = next(heads for heads in (4, 2, 1) if width % heads == 0)
-        self.block = TransformerBlock(width, heads)
         self.norm = nn.LayerNorm(width)
-        self.out = nn.Linear(width, outputs)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.join = nn.Linear(width, width)
+        self.mlp = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.ReLU(), nn.Linear(2 * width, width)
+        )
+        self.out = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, outputs))
 
     def part(self, modality: str, feature: Float[Tensor, "batch width"]) -> Float[Tensor, "batch part"]:
-        """The sensor's token: its feature plus a learned name."""
-        return feature + self.names[self.modalities.index(modality)]
+        """The sensor's token (its feature plus a learned name), query, key and value, one after the other."""
+        token = feature + self.names[self.modalities.index(modality)]
+        return torch.cat([token, self.qkv(self.norm(token))], 1)
 
     def combine(self, parts: Sequence[Float[Tensor, "batch part"]]) -> Float[Tensor, "batch output"]:
-        """Attention, mean and read-out."""
-        tokens = self.block(torch.stack(list(parts), 1))
-        return self.out(self.norm(tokens.mean(1)))
+        """Attention, mean, perceptron and read-out."""
+        token, query, key, value = torch.stack(list(parts), 1).chunk(4, dim=2)
+        query, key, value = (self._split(x) for x in (query, key, value))
+        weights = (query * query.shape[-1] ** -0.5 @ key.transpose(2, 3)).softmax(3)
+        # The mean over the asking sensors commutes with the sum over the answering ones and with the joining layer.
+        mixed = (weights.mean(2, keepdim=True) @ value).flatten(1)
+        joined = token.mean(1) + self.join(mixed)
+        return self.out(joined + self.mlp(joined))
+
+    def _split(self, vectors: Float[Tensor, "batch modality width"]) -> Float[Tensor, "batch head modality depth"]:
+        batch, count, width = vectors.shape
+        return vectors.reshape(batch, count, self.heads, width // self.heads).transpose(1, 2)
 
 
 def _linear_per_modality(modalities: Sequence[str], width: int, outputs: int) -> nn.ModuleDict:

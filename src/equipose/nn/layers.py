@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch.nn import functional
 
 FAR_BELOW = -1e9
 """Added to the attention logit of a masked key; finite, so that a row without any key keeps finite gradients."""
@@ -13,6 +12,9 @@ FAR_BELOW = -1e9
 
 class SelfAttention(nn.Module):
     """Multi-head self-attention over a set or sequence of tokens.
+
+    Written out, because the fused CPU kernel has no batching rule for ``torch.func.vmap``; with the few tokens that
+    there are, it is not faster either.
 
     Args:
         channels: length of a token.
@@ -32,11 +34,10 @@ class SelfAttention(nn.Module):
         batch, count, channels = tokens.shape
         qkv = self.qkv(tokens).reshape(batch, count, 3, self.heads, channels // self.heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)
-        bias = None
+        logits = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
         if mask is not None:
-            bias = torch.zeros_like(mask, dtype=query.dtype).masked_fill(~mask, FAR_BELOW)[:, None, None, :]
-            bias = bias.expand(batch, 1, count, count)
-        mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+            logits = torch.where(mask[:, None, None, :], logits, FAR_BELOW)
+        mixed = logits.softmax(-1) @ value
         return self.out(mixed.transpose(1, 2).reshape(batch, count, channels))
 
 

@@ -36,12 +36,9 @@ class PoseModel(nn.Module):
         encoders: modality -> encoder.
         fusion: features to pose.
         mean_pose: (joint, 3) metres, camera frame; a buffer.
-        stand_in: (modality, width) what replaces the feature of a missing sensor when no baseline is given; a buffer,
-            zero unless ``with_stand_in`` changed it.
     """
 
     mean_pose: Tensor
-    stand_in: Tensor
 
     def __init__(
         self,
@@ -58,7 +55,6 @@ class PoseModel(nn.Module):
         self.encoders = nn.ModuleDict({name: encoders[name] for name in self.modalities})
         self.fusion = fusion
         self.register_buffer("mean_pose", mean_pose.detach().clone().float())
-        self.register_buffer("stand_in", torch.zeros(len(self.modalities), width))
 
     def encode(self, batch: Batch) -> dict[str, Float[Tensor, "batch width"]]:
         """One feature per modality, each from that sensor's input alone.
@@ -85,7 +81,7 @@ class PoseModel(nn.Module):
         Args:
             features: from ``encode``.
             coalition: which sensors each sample may use.
-            baseline: stand-in feature per modality; ``stand_in`` where None.
+            baseline: what stands in for the feature of a sensor outside the coalition; zero where None.
         """
         parts, substitutes = self._parts(features, baseline)
         return PoseOutput(self._pose(_mix(parts, substitutes, coalition)))
@@ -136,10 +132,6 @@ class PoseModel(nn.Module):
         """The parameters that belong to no single encoder: the fusion's."""
         return list(self.fusion.parameters())
 
-    def set_stand_in(self, features: Mapping[str, Float[Tensor, " width"]]) -> None:
-        """Let these features stand in for missing sensors, from the next ``decode`` on."""
-        self.stand_in.copy_(torch.stack([features[name].detach() for name in self.modalities]))
-
     def _parts(
         self,
         features: Mapping[str, Float[Tensor, "batch width"]],
@@ -147,18 +139,21 @@ class PoseModel(nn.Module):
     ) -> tuple[list[Tensor], list[Tensor]]:
         """Per modality: the fusion's part of each sample (batch, part), and that of the stand-in (1, part)."""
         parts, substitutes = [], []
-        for m, name in enumerate(self.modalities):
-            stand_in = self.stand_in[m] if baseline is None else baseline[name]
-            parts.append(self.fusion.part(name, features[name]))
+        for name in self.modalities:
+            feature = features[name]
+            stand_in = feature.new_zeros(self.width) if baseline is None else baseline[name]
+            parts.append(self.fusion.part(name, feature))
             substitutes.append(self.fusion.part(name, stand_in[None]))
         return parts, substitutes
 
     def _pose(self, parts: Sequence[Tensor]) -> Float[Tensor, "batch joint 3"]:
         offset = self.fusion.combine(parts)
-        return self.mean_pose + offset.unflatten(-1, (self.num_joints, 3))
+        return self.mean_pose + offset.reshape(-1, self.num_joints, 3)
 
 
-def _mix(parts: Sequence[Tensor], substitutes: Sequence[Tensor], inside: Bool[Tensor, "batch modality"]) -> list[Tensor]:
+def _mix(
+    parts: Sequence[Tensor], substitutes: Sequence[Tensor], inside: Bool[Tensor, "batch modality"]
+) -> list[Tensor]:
     """The part of each sensor inside the coalition, the substitute of the others."""
     return [
         torch.where(inside[:, m, None], part, substitute)

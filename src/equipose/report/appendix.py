@@ -51,7 +51,17 @@ def cost_section(study: Study, canvas: Canvas) -> Html:
             )
         )
     base = (study.reference or study.groups[0]).label
-    head = ("run", "per epoch", "contribution", "balance", f"against {base}", "epochs", "in all", "parameters", "peak memory")
+    head = (
+        "run",
+        "per epoch",
+        "contribution",
+        "balance",
+        f"against {base}",
+        "epochs",
+        "in all",
+        "parameters",
+        "peak memory",
+    )
     return section(
         "cost",
         "What training cost",
@@ -59,7 +69,9 @@ def cost_section(study: Study, canvas: Canvas) -> Html:
         canvas.figure("Seconds per epoch", cost_chart(study)),
         table(head, rows, "Means over the epochs; contribution and balance as shares of the epoch."),
         _parameter_table(study),
-        note("No timings: ", code("metrics.jsonl"), " is missing.") if not any(s.run.epochs for s in study.series) else "",
+        note("No timings: ", code("metrics.jsonl"), " is missing.")
+        if not any(s.run.epochs for s in study.series)
+        else "",
     )
 
 
@@ -67,7 +79,12 @@ def scene_section(clips: int, left_out: int) -> Html:
     """The 3D view; the page's script fills it from the embedded clips."""
     title = "In 3D"
     if not clips:
-        return section("scenes", title, "", note("No clips: ", code("scenes.npz"), " is missing; make it with ", code("equipose evaluate RUN"), "."))
+        return section(
+            "scenes",
+            title,
+            "",
+            note("No clips: ", code("scenes.npz"), " is missing; make it with ", code("equipose evaluate RUN"), "."),
+        )
     controls = tag(
         "div",
         tag("label", "Clip ", Html('<select id="scene-clip"></select>')),
@@ -81,7 +98,15 @@ def scene_section(clips: int, left_out: int) -> Html:
         title,
         "True and predicted skeletons with the points that LiDAR and radar saw. Drag to turn; click a name to hide it.",
         controls,
-        tag("figure", tag("div", class_="plot scene", id="scene", role="img", aria_label="3D view of the chosen clip"), tag("p", "Camera frame: x right, y down, z forward, metres. People stand upright: y points to the floor.", class_="remark")),
+        tag(
+            "figure",
+            tag("div", class_="plot scene", id="scene", role="img", aria_label="3D view of the chosen clip"),
+            tag(
+                "p",
+                "Camera frame: x right, y down, z forward, metres. People stand upright: y points to the floor.",
+                class_="remark",
+            ),
+        ),
         note(f"{left_out} more clips are in the run folders.") if left_out else "",
     )
 
@@ -139,7 +164,9 @@ def _cost_lead(study: Study, reference: float | None) -> str:
     for group in study.groups[1:]:
         own = mean_or_none(cost.epoch for s in group.series if (cost := cost_of(s)))
         if own and reference and study.reference:
-            told.append(f"an epoch of {group.label} took {own / reference:.2f} times as long as one of {study.reference.label}")
+            told.append(
+                f"an epoch of {group.label} took {own / reference:.2f} times as long as one of {study.reference.label}"
+            )
     lead = "; ".join(told)
     return f"{lead[:1].upper()}{lead[1:]}." if lead else ""
 
@@ -153,10 +180,7 @@ def _parameter_table(study: Study) -> Html:
         "Parameters of each part",
         table(
             ("part", *(each.label for each in shown)),
-            [
-                (sensor(part), *(number(each.run.metrics.parameters.get(part), 0) for each in shown))
-                for part in parts
-            ],
+            [(sensor(part), *(number(each.run.metrics.parameters.get(part), 0) for each in shown)) for part in parts],
         ),
     )
 
@@ -179,7 +203,11 @@ def _command(series: Series) -> Html:
     command = series.run.env.get("command")
     if isinstance(command, list):
         command = shlex.join(str(part) for part in command)
-    shown = tag("pre", str(command)) if command else note("Not recorded: ", code("env.json"), " is missing or has no command.")
+    shown = (
+        tag("pre", str(command))
+        if command
+        else note("Not recorded: ", code("env.json"), " is missing or has no command.")
+    )
     return tag("div", tag("p", series.label, class_="remark"), shown)
 
 

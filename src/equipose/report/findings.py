@@ -10,6 +10,7 @@ from equipose.report.charts.subsets import harmful
 from equipose.report.load import Estimate
 from equipose.report.markup import change, interval, listing, number, percent
 from equipose.report.pairing import Difference, Unpaired
+from equipose.report.schema import GroupError
 from equipose.report.study import Group, Series, Study, joint_label, mean_or_none, sensor, setting_differences, shares
 
 Mood = Literal["good", "bad", "plain"]
@@ -46,12 +47,30 @@ def headline(study: Study) -> str:
     people = len(best.run.metrics.subjects)
     where = f"on {people} test subjects" if people > 1 else "on the test split"
     sensors_used = len(best.run.metrics.modalities)
-    with_all = f"With all {sensors_used} sensors" if sensors_used > 1 else f"With {sensor(best.run.metrics.modalities[0])} alone"
+    with_all = (
+        f"With all {sensors_used} sensors"
+        if sensors_used > 1
+        else f"With {sensor(best.run.metrics.modalities[0])} alone"
+    )
     first = (
         f"{with_all}, {best.label} places each joint {number(full.mpjpe_mm, 1, 'mm')} from where it is "
         f"{_bracketed(full.interval)}{where}."
     )
-    return " ".join(part for part in (first, carrier_sentence(best), _balance_sentence(study)) if part)
+    return " ".join(
+        part for part in (first, carrier_sentence(best), _alarm_sentence(study), _balance_sentence(study)) if part
+    )
+
+
+def scale_sentence(study: Study) -> str:
+    """How the best run compares with poses that no sensor was needed for."""
+    best = study.focus
+    error, constant = best.full.mpjpe_mm, best.run.metrics.mean_pose_mpjpe_mm
+    if error is None or not constant:
+        return ""
+    return (
+        f"{best.label}: {number(error, 1, 'mm')}, which is {percent(error / constant)} of the error of always answering the mean "
+        f"training pose ({number(constant, 1, 'mm')})."
+    )
 
 
 def carrier_sentence(series: Series) -> str:
@@ -61,7 +80,7 @@ def carrier_sentence(series: Series) -> str:
         return ""
     (first, top), (second, next_) = _ranked(share)[:2]
     if separable(top, next_):
-        return f"{sensor(first)} carries most of it ({percent(top.value)} of the contribution)."
+        return f"{sensor(first)} contributes the most ({percent(top.value)} of the whole)."
     if top.interval is None or next_.interval is None:
         return f"{sensor(first)} has the largest share of the contribution ({percent(top.value)}; {measured_on}, no interval)."
     return (
@@ -108,7 +127,11 @@ def limits(study: Study) -> tuple[str, ...]:
             f"Simulated sensors: {listing([sensor(name) for name in simulated])}. The numbers show how the methods behave on a "
             "model of these sensors, not how the real ones perform."
         )
-    other = [k for k in setting_differences([s.run for s in study.series]) if not k.startswith("balance.") and k != "train.seed"]
+    other = [
+        k
+        for k in setting_differences([s.run for s in study.series])
+        if not k.startswith("balance.") and k != "train.seed"
+    ]
     if other:
         found.append(
             f"The runs differ in more than the balance strategy ({listing(other[:6])}{' and more' if len(other) > 6 else ''}): a difference "
@@ -145,7 +168,11 @@ def _accuracy(study: Study) -> Tile:
     lines = []
     for group in study.groups:
         if len(group.series) == 1:
-            spread = f"95 % interval {interval(group.series[0].full.interval)}" if group.series[0].full.interval else "no interval"
+            spread = (
+                f"95 % interval {interval(group.series[0].full.interval)}"
+                if group.series[0].full.interval
+                else "no interval"
+            )
         else:
             values = [s.full.mpjpe_mm for s in group.series if s.full.mpjpe_mm is not None]
             spread = f"mean of {len(values)} seeds, {number(min(values))} to {number(max(values))}" if values else ""
@@ -176,7 +203,9 @@ def _carrier(study: Study) -> Tile:
         told = ", ".join(f"{sensor(n)} {percent(v)}" for n, v in ranked)
         lines.append(f"{group.label}: {told}" + (" (order of the first two open)" if open_ else ""))
     if not names:
-        return Tile("Which sensor carries it?", "not measured", ("Run: equipose contributions RUN",), "plain", "contributions")
+        return Tile(
+            "Which sensor carries it?", "not measured", ("Run: equipose contributions RUN",), "plain", "contributions"
+        )
     answer = " / ".join(dict.fromkeys(names))
     return Tile("Which sensor carries it?", answer, tuple(lines), "plain", "contributions")
 
@@ -191,7 +220,13 @@ def _ignored(study: Study) -> Tile:
             lines.append(f"{series.label}: no alarm")
     if not alarmed:
         measured = any(series.run.metrics.collapse for series in study.series)
-        return Tile("Is a sensor ignored?", "No alarm" if measured else "not measured", tuple(lines), "good" if measured else "plain", "contributions")
+        return Tile(
+            "Is a sensor ignored?",
+            "No alarm" if measured else "not measured",
+            tuple(lines),
+            "good" if measured else "plain",
+            "contributions",
+        )
     answer = "Yes" if alarmed == len(study.series) else f"Yes, in {alarmed} of {len(study.series)} runs"
     return Tile("Is a sensor ignored?", answer, tuple(lines), "bad", "contributions")
 
@@ -206,13 +241,17 @@ def _balance(study: Study) -> Tile:
     differences = [c.mpjpe for c in study.comparisons]
     if len(differences) == 1:
         answer = verdict(differences[0])
+        if isinstance(differences[0], Difference) and differences[0].clear and min(differences[0].seeds) == 1:
+            answer += " (one seed)"
     else:
         better = sum(isinstance(d, Difference) and d.clear and d.change_mm < 0 for d in differences)
         answer = f"{better} of {len(differences)} better beyond the interval"
     mood: Mood = "plain"
     if len(differences) == 1 and isinstance(differences[0], Difference) and differences[0].clear:
         mood = "good" if differences[0].change_mm < 0 else "bad"
-    return Tile(question, answer[:1].upper() + answer[1:], (*lines, *hurt_lines), mood, "subsets" if not lines else "accuracy")
+    return Tile(
+        question, answer[:1].upper() + answer[1:], (*lines, *hurt_lines), mood, "subsets" if not lines else "accuracy"
+    )
 
 
 def _failure(study: Study) -> Tile:
@@ -226,12 +265,14 @@ def _failure(study: Study) -> Tile:
         lines.append("Joints: " + ", ".join(f"{name} {number(error)}" for name, error in joints) + " mm")
     if actions:
         lines.append(
-            "Actions: " + ", ".join(f"{(a.name or str(a.number)).replace('_', ' ')} {number(a.mpjpe_mm)}" for a in actions[:2]) + " mm"
+            "Actions: "
+            + ", ".join(f"{(a.name or str(a.number)).replace('_', ' ')} {number(a.mpjpe_mm)}" for a in actions[:2])
+            + " mm"
         )
     rooms = [e for e in focus.run.metrics.per_environment if e.mpjpe_mm is not None]
     if len(rooms) > 1:
         worst = max(rooms, key=lambda e: e.mpjpe_mm or 0.0)
-        lines.append(f"Room: {worst.name or worst.number} {number(worst.mpjpe_mm)} mm")
+        lines.append(f"Room: {_room(worst)} {number(worst.mpjpe_mm)} mm")
     if len(study.series) > 1:
         lines.append(f"In {focus.label}.")
     answer = joints[0][0].capitalize() if joints else "not measured"
@@ -252,17 +293,26 @@ def _balance_sentence(study: Study) -> str:
     if isinstance(difference, Unpaired):
         return f"Whether balancing helped cannot be told: {difference.reason}."
     told = f"({change(difference.change_mm, 1, 'mm')} {interval(difference.interval, 1, True)} against {study.reference.label}, same frames)"
-    single = " with one seed each" if min(difference.seeds) == 1 else ""
     if difference.interval is None or not difference.clear:
         return f"Balancing made no difference beyond the interval {told}."
-    better = "lowered" if difference.change_mm < 0 else "raised"
-    return f"Balancing {better} the error {told}{single}."
+    better = "lower" if difference.change_mm < 0 else "higher"
+    single = " One seed each: that is no claim about the methods yet." if min(difference.seeds) == 1 else ""
+    return f"The balanced runs have the {better} error {told}.{single}"
 
 
 def _told(difference: Difference | Unpaired) -> str:
     if isinstance(difference, Unpaired):
         return difference.reason
     return f"{change(difference.change_mm, 1, 'mm')} {interval(difference.interval, 1, True)}, {verdict(difference)}"
+
+
+def _alarm_sentence(study: Study) -> str:
+    alarmed = [series.label for series in study.series if series.run.metrics.alarms]
+    return f"Alarm: a sensor is ignored in {listing(alarmed)}." if alarmed else ""
+
+
+def _room(item: GroupError) -> str:
+    return item.name or (f"E{item.number:02d}" if isinstance(item.number, int) else item.number)
 
 
 def _bracketed(ends: tuple[float, float] | None) -> str:

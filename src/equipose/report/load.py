@@ -10,7 +10,7 @@ import json
 import re
 import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,6 +23,8 @@ from equipose.report.schema import EpochRecord, Metrics
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
+
+CONTRIBUTIONS_FORMAT = "equipose-contributions-1"
 
 
 @dataclass(frozen=True)
@@ -74,11 +76,25 @@ class Estimate:
 
 @dataclass(frozen=True)
 class FinalContributions:
-    """Contributions of the trained model on the test split, by modality."""
+    """Contributions of the trained model on the test split.
 
-    profit: str
+    Attributes:
+        unit: unit of the Shapley values.
+        baseline: what stood in for the feature of an absent sensor: ``zero`` or ``mean``.
+        phi: modality -> Shapley value.
+        share: modality -> part of the positive contributions, 0 to 1.
+        interaction_index: which index, such as ``SII``.
+        interactions: pair of modalities -> value: positive for synergy, negative for redundancy.
+        phi_by_profit: profit -> modality -> Shapley value under that profit.
+    """
+
+    unit: str
+    baseline: str
     phi: Mapping[str, Estimate]
     share: Mapping[str, Estimate]
+    interaction_index: str = ""
+    interactions: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    phi_by_profit: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -152,7 +168,9 @@ def load_run(folder: Path) -> Run:
     return Run(
         folder=folder,
         config=config,
-        env=optional("env.json", lambda p: _json_mapping(p, "equipose train"), {}, "versions and command line", "equipose train"),
+        env=optional(
+            "env.json", lambda p: _json_mapping(p, "equipose train"), {}, "versions and command line", "equipose train"
+        ),
         status=_json_mapping(folder / "status.json", "equipose train") if "status.json" in names else {},
         metrics=metrics,
         epochs=optional("metrics.jsonl", _read_epochs, (), "curves over the epochs", "equipose train"),
@@ -231,7 +249,9 @@ def _arrays(path: Path, command: str) -> dict[str, np.ndarray]:
         raise _damaged(path, str(error).splitlines()[0] if str(error) else "not an npz file", command) from None
 
 
-def _array(arrays: Mapping[str, np.ndarray], name: str, shape: tuple[int | None, ...], path: Path, command: str) -> np.ndarray:
+def _array(
+    arrays: Mapping[str, np.ndarray], name: str, shape: tuple[int | None, ...], path: Path, command: str
+) -> np.ndarray:
     """An array after checking that it is there, numeric and of the shape; None in ``shape`` is any length."""
     if name not in arrays:
         raise _damaged(path, f"no array {name!r}, found {', '.join(sorted(arrays)[:8]) or 'none'}", command)
@@ -280,27 +300,38 @@ def _scene(arrays: Mapping[str, np.ndarray], prefix: str, path: Path, command: s
 
 
 def _read_contributions(path: Path, command: str) -> FinalContributions:
+    """Read the file that ``contribution.result.save_npz`` writes (its keys are listed there)."""
     arrays = _arrays(path, command)
-    if "modalities" not in arrays:
-        raise _damaged(path, "no array 'modalities'", command)
-    names = [str(name) for name in arrays["modalities"].ravel()]
+    if str(arrays.get("format", "")) != CONTRIBUTIONS_FORMAT:
+        raise _damaged(
+            path,
+            f"its format is {str(arrays.get('format', 'not named'))!r}, expected {CONTRIBUTIONS_FORMAT!r}",
+            command,
+        )
+    names = [str(name) for name in arrays.get("modalities", np.array([])).ravel()]
+    count = len(names)
 
     def estimates(key: str) -> dict[str, Estimate]:
-        if key not in arrays:
-            return {}
-        values = _array(arrays, key, (len(names),), path, command)
-        ends = (
-            _array(arrays, f"{key}_interval", (len(names), 2), path, command)
-            if f"{key}_interval" in arrays
-            else np.full((len(names), 2), np.nan)
-        )
+        values = _array(arrays, key, (count,), path, command)
+        ends = _array(arrays, f"{key}_interval", (count, 2), path, command)
         return {
             name: Estimate(float(v), (float(low), float(high)) if np.isfinite([low, high]).all() else None)
             for name, v, (low, high) in zip(names, values, ends, strict=True)
         }
 
+    pairs = _array(arrays, "interactions", (count, count), path, command) if "interactions" in arrays else None
+    profits = [str(name) for name in arrays.get("profits", np.array([])).ravel()]
+    others = _array(arrays, "phi_by_profit", (len(profits), count), path, command) if profits else np.zeros((0, count))
     return FinalContributions(
-        profit=str(arrays["profit"]) if "profit" in arrays else "",
+        unit=str(arrays.get("unit", "")),
+        baseline=str(arrays.get("baseline", "")),
         phi=estimates("phi"),
         share=estimates("share"),
+        interaction_index=str(arrays.get("interaction_index", "")),
+        interactions={(names[i], names[j]): float(pairs[i, j]) for i in range(count) for j in range(i + 1, count)}
+        if pairs is not None
+        else {},
+        phi_by_profit={
+            profit: dict(zip(names, map(float, row), strict=True)) for profit, row in zip(profits, others, strict=True)
+        },
     )

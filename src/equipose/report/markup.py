@@ -134,7 +134,11 @@ def duration(seconds: float | None) -> str:
     if seconds is None or not math.isfinite(seconds):
         return "\N{EN DASH}"
     if seconds < 90:
-        return f"{seconds:.1f}\N{NO-BREAK SPACE}s" if seconds >= 0.1 or seconds == 0 else f"{1000 * seconds:.2g}\N{NO-BREAK SPACE}ms"
+        return (
+            f"{seconds:.1f}\N{NO-BREAK SPACE}s"
+            if seconds >= 0.1 or seconds == 0
+            else f"{1000 * seconds:.2g}\N{NO-BREAK SPACE}ms"
+        )
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 90:
         return f"{minutes}\N{NO-BREAK SPACE}min {rest:02d}\N{NO-BREAK SPACE}s"

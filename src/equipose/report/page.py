@@ -116,7 +116,13 @@ def render(study: Study) -> str:
             "</head>",
             "<body>",
             str(tag("header", tag("h1", _heading(study)), navigation)),
-            str(tag("main", tag("noscript", tag("p", "The charts need JavaScript; the tables do not.", class_="note")), *body)),
+            str(
+                tag(
+                    "main",
+                    tag("noscript", tag("p", "The charts need JavaScript; the tables do not.", class_="note")),
+                    *body,
+                )
+            ),
             str(tag("footer", f"Made by equipose {_version()}. One file; it loads nothing from anywhere.")),
             f'<script type="application/json" id="payload">{payload}</script>',
             *(f"<script>{script}</script>" for script in scripts[1:]),
@@ -159,5 +165,3 @@ def _version() -> str:
         return version("equipose")
     except PackageNotFoundError:
         return "(not installed)"
-
-

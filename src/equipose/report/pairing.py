@@ -97,6 +97,8 @@ def compare(
     reference = runs[0].target[rows[0]]
     if any(np.abs(run.target[row] - reference).max() > _SAME_TARGET_M for run, row in zip(runs, rows, strict=True)):
         return Unpaired("the true poses of the same frames differ: these runs did not use the same data")
+    if not all(np.isfinite(run.joints).all() and np.isfinite(run.target).all() for run in runs):
+        return Unpaired("a prediction or a true pose is not a finite number")
     measure = pa_mpjpe_per_frame if aligned else mpjpe_per_frame
     errors = np.stack([measure(run.joints[row], reference) for run, row in zip(runs, rows, strict=True)])
     subjects, member = np.unique(runs[0].subject[rows[0]], return_inverse=True)

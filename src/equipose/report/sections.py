@@ -124,7 +124,7 @@ def accuracy_section(study: Study, canvas: Canvas) -> Html:
     return section(
         "accuracy",
         "How accurate",
-        findings.headline(study).split(". ")[0].rstrip(".") + ".",
+        findings.scale_sentence(study),
         tag(
             "div",
             canvas.figure(
@@ -197,9 +197,11 @@ def contributions_section(study: Study, canvas: Canvas) -> Html:
     grouped = any(e.balance.get("groups") for s in study.series for e in s.run.epochs)
     windows = any(e.window_open for s in study.series for e in s.run.epochs)
     unit = PROFIT_UNITS.get(_profit(study), "in units of the profit")
-    explain = f"Shapley value: {unit}. One scale for all runs." + (
-        " Filled symbols: superior group; hollow: inferior group." if grouped else ""
-    ) + (" Shaded: epochs in which the weight constraint was on." if windows else "")
+    explain = (
+        f"Shapley value: {unit}. One scale for all runs."
+        + (" Filled symbols: superior group; hollow: inferior group." if grouped else "")
+        + (" Shaded: epochs in which the weight constraint was on." if windows else "")
+    )
     return section(
         "contributions",
         "What each sensor contributes",
@@ -213,7 +215,11 @@ def contributions_section(study: Study, canvas: Canvas) -> Html:
         _share_notes(study),
         tag("h3", "Over the epochs") if panels else "",
         tag("p", explain, class_="remark") if panels else "",
-        tag("div", *panels, class_="pair") if panels else note("No contributions over the epochs: the runs were trained with contribution.samples_per_epoch 0, or metrics.jsonl is missing."),
+        tag("div", *panels, class_="pair")
+        if panels
+        else note(
+            "No contributions over the epochs: the runs were trained with contribution.samples_per_epoch 0, or metrics.jsonl is missing."
+        ),
         _collapse_table(study),
     )
 
@@ -222,18 +228,21 @@ def failure_section(study: Study, canvas: Canvas) -> Html:
     """Error per joint, action, room and person."""
     focus = study.focus
     worst = findings.worst_joints(focus)
-    lead = (
-        f"In {focus.label} the largest errors are at the {', '.join(f'{name} ({number(error, 1, "mm")})' for name, error in worst)}."
-        if worst
-        else ""
-    )
+    told = ", ".join(f"{name} ({number(error, 1, 'mm')})" for name, error in worst)
+    lead = f"In {focus.label} the largest errors are at these joints: {told}." if worst else ""
     by_joint = [
         canvas.figure("Error per joint, mm", failure.joints_heat_map(members))
         for members in _alike(study.series, lambda s: s.run.metrics.joints)
     ]
     body = failure.body_chart(focus)
     body_note = (
-        note("No body picture: ", code("predictions.npz"), " is missing; make it with ", code("equipose evaluate RUN"), ".")
+        note(
+            "No body picture: ",
+            code("predictions.npz"),
+            " is missing; make it with ",
+            code("equipose evaluate RUN"),
+            ".",
+        )
         if body is None and focus.run.predictions is None
         else ""
     )
@@ -245,7 +254,9 @@ def failure_section(study: Study, canvas: Canvas) -> Html:
         body_note,
         canvas.figure("Error per action, mm", failure.actions_heat_map(study.series)),
         _group_table(study, "room", [s.run.metrics.per_environment for s in study.series], "E"),
-        details("Error per person", _group_table(study, "person", [s.run.metrics.per_subject for s in study.series], "S"))
+        details(
+            "Error per person", _group_table(study, "person", [s.run.metrics.per_subject for s in study.series], "S")
+        )
         if any(s.run.metrics.per_subject for s in study.series)
         else "",
     )
@@ -253,7 +264,11 @@ def failure_section(study: Study, canvas: Canvas) -> Html:
 
 def _comparison(study: Study, canvas: Canvas) -> Html:
     if study.reference is None:
-        return note("One method only. To see whether balancing helped, give the report two runs: ", code("equipose report RUN_JOINT RUN_AWC"), ".")
+        return note(
+            "One method only. To see whether balancing helped, give the report two runs: ",
+            code("equipose report RUN_JOINT RUN_AWC"),
+            ".",
+        )
     rows, remarks = [], []
     for comparison in study.comparisons:
         for name, each in (("MPJPE", comparison.mpjpe), ("PA-MPJPE", comparison.pa_mpjpe)):
@@ -271,7 +286,9 @@ def _comparison(study: Study, canvas: Canvas) -> Html:
                 )
         if isinstance(comparison.mpjpe, Difference):
             if comparison.mpjpe.left_out:
-                remarks.append(f"{comparison.group.label}: {comparison.mpjpe.left_out} frames are not in all runs and were left out.")
+                remarks.append(
+                    f"{comparison.group.label}: {comparison.mpjpe.left_out} frames are not in all runs and were left out."
+                )
         else:
             remarks.append(f"{comparison.group.label} cannot be compared: {comparison.mpjpe.reason}.")
     head = (f"against {study.reference.label}", "change mm", "95 % interval", "verdict", "seeds", "frames", "people")
@@ -306,7 +323,10 @@ def _addition_table(series: Series, opened: bool) -> Html:
     if not metrics.hurts:
         return Html("")
     cells = {(frozenset(start_of(a)), a.added): a for a in metrics.hurts}
-    starts = sorted({start for start, _ in cells}, key=lambda start: (len(start), [name not in start for name in metrics.modalities]))
+    starts = sorted(
+        {start for start, _ in cells},
+        key=lambda start: (len(start), [name not in start for name in metrics.modalities]),
+    )
     rows = [
         (
             sensors([name for name in metrics.modalities if name in start]),
@@ -317,7 +337,11 @@ def _addition_table(series: Series, opened: bool) -> Html:
     bad = len(harmful(series))
     summary = f"{series.label}: change when a sensor is added, mm ({bad} of {len(metrics.hurts)} hurt)"
     content = table(("sensors before", *(f"add {sensor(name)}" for name in metrics.modalities)), rows)
-    return Html(str(details(summary, content)).replace("<details>", "<details open>", 1)) if opened else details(summary, content)
+    return (
+        Html(str(details(summary, content)).replace("<details>", "<details open>", 1))
+        if opened
+        else details(summary, content)
+    )
 
 
 def _addition_cell(addition: Any) -> Html:
@@ -325,7 +349,14 @@ def _addition_cell(addition: Any) -> Html:
         return tag("td", "", class_="n empty")
     ends = tag("small", interval(addition.interval, 1, True))
     if addition.hurt:
-        return tag("td", tag("strong", f"\N{BLACK UP-POINTING TRIANGLE} {change(addition.change_mm)}"), " ", ends, tag("small", " hurts"), class_="n hurts")
+        return tag(
+            "td",
+            tag("strong", f"\N{BLACK UP-POINTING TRIANGLE} {change(addition.change_mm)}"),
+            " ",
+            ends,
+            tag("small", " hurts"),
+            class_="n hurts",
+        )
     return tag("td", change(addition.change_mm), " ", ends, class_="n")
 
 
@@ -334,9 +365,17 @@ def _share_notes(study: Study) -> Html:
     for each in study.series:
         _, where = shares(each)
         if not where:
-            remarks.append(note(f"{each.label}: contributions were not measured; run ", code("equipose contributions RUN"), "."))
+            remarks.append(
+                note(f"{each.label}: contributions were not measured; run ", code("equipose contributions RUN"), ".")
+            )
         elif where != "test split":
-            remarks.append(note(f"{each.label}: shares of the {where}, without intervals; for the test split run ", code("equipose contributions RUN"), "."))
+            remarks.append(
+                note(
+                    f"{each.label}: shares of the {where}, without intervals; for the test split run ",
+                    code("equipose contributions RUN"),
+                    ".",
+                )
+            )
     return join(remarks)
 
 

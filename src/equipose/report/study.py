@@ -106,7 +106,11 @@ def build_study(runs: Sequence[Run]) -> Study:
     names = _method_names(list(members.values()))
     order = sorted(members, key=lambda key: members[key][0].strategy != "joint")
     groups = tuple(
-        Group(names[key], colour := f"@s{strategies.index(members[key][0].strategy)}", _series(names[key], members[key], colour))
+        Group(
+            names[key],
+            colour := f"@s{strategies.index(members[key][0].strategy)}",
+            _series(names[key], members[key], colour),
+        )
         for key in order
     )
     series = {id(each.run): each for group in groups for each in group.series}

@@ -47,8 +47,7 @@ def _bump(phase: np.ndarray) -> np.ndarray:
 
 
 def _hold(phase: np.ndarray) -> np.ndarray:
-    x = np.clip((_bump(phase) - 0.08) / 0.62, 0.0, 1.0)
-    return x * x * (3 - 2 * x)
+    return np.sin(np.pi / 2 * _bump(phase))  # lingers at the peak
 
 
 CURVES: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -67,12 +66,12 @@ CHANNELS = (
     *(
         f"{side}_{part}"
         for side in ("left", "right")
-        for part in ("raise", "azimuth", "elbow", "bend_up", "bend_in", "hip", "abduct", "knee")
+        for part in ("raise", "azimuth", "elbow", "bend", "hip", "abduct", "knee")
     ),
 )
 """All channels. Trunk: ``lean`` forward, ``side`` and ``twist`` and ``turn`` (head) to the person's left, ``nod``.
 Arm: ``raise`` from hanging (0) over horizontal (90) to overhead (180) in the vertical plane at ``azimuth`` (0 outward,
-90 forward); ``elbow`` flexion towards forward, plus ``bend_up`` and ``bend_in`` percent of up and inward. Leg: ``hip``
+90 forward); ``elbow`` flexion, in the direction in which ``azimuth`` (``bend`` 90) or ``raise`` (``bend`` 0) grows. Leg: ``hip``
 flexion forward, ``abduct`` outward, ``knee`` flexion. ``forward``, ``sideways``: the trunk's shift; ``flight``: height
 of both feet above the floor."""
 
@@ -95,9 +94,7 @@ def _mirror(script: ActionScript, name: str, period: int | None = None) -> Actio
         return Move(channel, peak, move.curve)
 
     feet: dict[Foot, Foot] = {"left": "right", "right": "left", "both": "both"}
-    return ActionScript(
-        name, period or script.period, tuple(flip(move) for move in script.moves), feet[script.planted]
-    )
+    return ActionScript(name, period or script.period, tuple(flip(move) for move in script.moves), feet[script.planted])
 
 
 _ARMS_FORWARD = (*_both("raise", 78, "always"), *_both("azimuth", 55, "always"))
@@ -111,7 +108,7 @@ _STRETCH = ActionScript(
         *_both("elbow", 95, "always"),
         *_both("elbow", -85),
         *_both("raise", 22),
-        *_both("bend_in", 120, "always"),
+        *_both("bend", -35, "always"),
         Move("lean", -4),
     ),
 )
@@ -123,7 +120,6 @@ _CHEST_HORIZONTAL = ActionScript(
         *_both("azimuth", 78, "always"),
         *_both("azimuth", -95, "double"),
         *_both("elbow", 75, "first"),
-        *_both("bend_in", 200, "always"),
         Move("lean", -7, "double"),
     ),
 )
@@ -145,7 +141,6 @@ _TWIST_LEFT = ActionScript(
         *_both("raise", 70, "always"),
         *_both("azimuth", 45, "always"),
         *_both("elbow", 105, "always"),
-        *_both("bend_in", 250, "always"),
         Move("twist", 58),
         Move("turn", 12),
     ),
@@ -232,7 +227,7 @@ _SIDE_LUNGE_LEFT = ActionScript(
         Move("side", 5, "hold"),
         *_both("raise", 45, "hold"),
         *_both("elbow", 90, "hold"),
-        *_both("bend_in", 150, "always"),
+        *_both("bend", -20, "hold"),
     ),
     planted="right",
 )
@@ -243,8 +238,9 @@ _WAVE_LEFT = ActionScript(
         Move("left_raise", 96, "always"),
         Move("left_azimuth", 22, "always"),
         Move("left_elbow", 92, "always"),
-        Move("left_bend_up", 320, "always"),
-        Move("left_bend_in", 190, "sine"),
+        Move("left_bend", -80, "always"),
+        Move("left_elbow", 30, "sine"),
+        Move("left_bend", 14, "sine"),
         Move("left_raise", 9, "sine"),
     ),
 )

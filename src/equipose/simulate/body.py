@@ -132,7 +132,9 @@ def capsule_ends(
     return points[..., _STARTS, :], points[..., _ENDS, :]
 
 
-def interpolate(joints: Float[np.ndarray, "time joint 3"], steps: int, first: float) -> Float[np.ndarray, "fine joint 3"]:
+def interpolate(
+    joints: Float[np.ndarray, "time joint 3"], steps: int, first: float
+) -> Float[np.ndarray, "fine joint 3"]:
     """Joints between frames by Catmull-Rom splines.
 
     Args:
@@ -145,7 +147,9 @@ def interpolate(joints: Float[np.ndarray, "time joint 3"], steps: int, first: fl
     """
     count = joints.shape[0]
     padded = np.concatenate(
-        [2 * joints[:1] - joints[min(1, count - 1)][None]] * 2 + [joints] + [2 * joints[-1:] - joints[max(count - 2, 0)][None]] * 2
+        [2 * joints[:1] - joints[min(1, count - 1)][None]] * 2
+        + [joints]
+        + [2 * joints[-1:] - joints[max(count - 2, 0)][None]] * 2
     )
     offsets = first + np.arange(steps) / steps
     whole = np.floor(offsets).astype(int)

@@ -36,8 +36,7 @@ def make_style(seed: int, subject: int) -> Style:
         rest[f"{side}_raise"] = generator.normal(11.0, 2.5)
         rest[f"{side}_azimuth"] = generator.normal(18.0, 8.0)
         rest[f"{side}_elbow"] = abs(generator.normal(14.0, 5.0))
-        rest[f"{side}_bend_up"] = 20.0
-        rest[f"{side}_bend_in"] = generator.normal(25.0, 10.0)
+        rest[f"{side}_bend"] = generator.normal(85.0, 6.0)
         rest[f"{side}_abduct"] = stance + generator.normal(0.0, 0.7)
         rest[f"{side}_hip"] = generator.normal(2.0, 1.0)
         rest[f"{side}_knee"] = abs(generator.normal(4.0, 1.5))
@@ -52,7 +51,13 @@ def make_style(seed: int, subject: int) -> Style:
 
 
 def perform(
-    body: Body, action: int, num_frames: int, seed: int, place: Float[np.ndarray, "2"], floor: float, environment: int = 1
+    body: Body,
+    action: int,
+    num_frames: int,
+    seed: int,
+    place: Float[np.ndarray, "2"],
+    floor: float,
+    environment: int = 1,
 ) -> Float[np.ndarray, "time 17 3"]:
     """One recording's joints.
 
@@ -155,8 +160,7 @@ def _kinematics(body: Body, channels: dict[str, np.ndarray], yaw: np.ndarray) ->
             deg[f"{name}_raise"],
             deg[f"{name}_azimuth"],
             deg[f"{name}_elbow"],
-            channels[f"{name}_bend_up"] / 100,
-            channels[f"{name}_bend_in"] / 100,
+            deg[f"{name}_bend"],
             sign,
         )
         joints[:, shoulder + 1] = joints[:, shoulder] + body.upper_arm * np.einsum("tij,tj->ti", chest, upper)
@@ -171,25 +175,24 @@ def _unit(vector: np.ndarray) -> np.ndarray:
 def _leg(
     hip: np.ndarray, abduct: np.ndarray, knee: np.ndarray, sign: float
 ) -> tuple[Float[np.ndarray, "time 3"], Float[np.ndarray, "time 3"]]:
-    thigh = np.stack(
-        [sign * np.sin(abduct) * np.cos(hip), -np.cos(abduct) * np.cos(hip), np.sin(hip)], axis=-1
-    )
-    backward = np.array([0.0, 0.0, -1.0])
-    bend = _unit(backward - (thigh @ backward)[:, None] * thigh)
+    thigh = np.stack([sign * np.sin(abduct) * np.cos(hip), -np.cos(abduct) * np.cos(hip), np.sin(hip)], axis=-1)
+    by_hip = np.stack([-sign * np.sin(abduct) * np.sin(hip), np.cos(abduct) * np.sin(hip), np.cos(hip)], axis=-1)
+    by_hip = _unit(by_hip)
     knee = np.maximum(knee, 0.0)[:, None]
-    return thigh, np.cos(knee) * thigh + np.sin(knee) * bend
+    return thigh, np.cos(knee) * thigh - np.sin(knee) * by_hip
 
 
 def _arm(
-    raised: np.ndarray, azimuth: np.ndarray, elbow: np.ndarray, up: np.ndarray, inward: np.ndarray, sign: float
+    raised: np.ndarray, azimuth: np.ndarray, elbow: np.ndarray, bend: np.ndarray, sign: float
 ) -> tuple[Float[np.ndarray, "time 3"], Float[np.ndarray, "time 3"]]:
-    out = sign * np.sin(raised) * np.cos(azimuth)
-    upper = np.stack([out, -np.cos(raised), np.sin(raised) * np.sin(azimuth)], axis=-1)
-    target = np.stack([-sign * inward, up, np.ones_like(up)], axis=-1)
-    bend = target - (target * upper).sum(-1, keepdims=True) * upper
-    bend = bend / np.maximum(np.linalg.norm(bend, axis=-1, keepdims=True), 0.05)
+    """Directions of upper arm and forearm; the elbow bends within the tangent plane of the upper arm's sphere."""
+    sr, cr, sa, ca = np.sin(raised), np.cos(raised), np.sin(azimuth), np.cos(azimuth)
+    upper = np.stack([sign * sr * ca, -cr, sr * sa], axis=-1)
+    by_raise = np.stack([sign * cr * ca, sr, cr * sa], axis=-1)
+    by_azimuth = np.stack([-sign * sa, np.zeros_like(sa), ca], axis=-1)
+    towards = np.cos(bend)[:, None] * by_raise + np.sin(bend)[:, None] * by_azimuth
     elbow = np.clip(elbow, 0.0, 2.6)[:, None]
-    return upper, _unit(np.cos(elbow) * upper + np.sin(elbow) * bend)
+    return upper, np.cos(elbow) * upper + np.sin(elbow) * towards
 
 
 def _plant(

@@ -93,7 +93,5 @@ def load_state(path: Path) -> dict[str, Any]:
             f"{str(error).splitlines()[0]}"
         ) from None
     if not isinstance(state, dict):
-        raise DataError(
-            f"{file} holds {type(state).__name__}, expected a mapping; it is not a state of equipose"
-        )
+        raise DataError(f"{file} holds {type(state).__name__}, expected a mapping; it is not a state of equipose")
     return state

@@ -72,9 +72,7 @@ def predict_split(model: PoseModel, dataset: PoseDataset, quiet: bool = False) -
             joints.append(decoded[-1].numpy())
             targets.append(batch.target.numpy())
             errors.append(joint_errors(decoded, target).mean(-1).numpy())
-            pa_errors.append(
-                pa_mpjpe(decoded.flatten(0, 1), target.flatten(0, 1)).view(decoded.shape[:2]).numpy()
-            )
+            pa_errors.append(pa_mpjpe(decoded.flatten(0, 1), target.flatten(0, 1)).view(decoded.shape[:2]).numpy())
             for name, values in vars(batch.meta).items():
                 meta.setdefault(name, []).append(values.numpy())
     return SplitPredictions(

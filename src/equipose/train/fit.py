@@ -26,6 +26,7 @@ from equipose.train.loop import Progress, Session, batches_per_epoch, train_epoc
 from equipose.train.losses import pose_loss
 from equipose.train.processes import Processes, launch
 from equipose.train.run_dir import RunDir
+from equipose.train.schedule import learning_rate
 from equipose.types import Batch
 
 _MEAN_POSE_SAMPLES = 20_000
@@ -86,8 +87,7 @@ def plan(recipe: Recipe, data: Path) -> str:
     sizes = {m: sum(p.numel() for p in model.parameters_of(m)) for m in model.modalities}
     sizes["shared"] = sum(p.numel() for p in model.shared_parameters())
     lines = [
-        f"{name}: {len(split)} samples of {len(np.unique(split.subject))} subjects"
-        for name, split in splits.items()
+        f"{name}: {len(split)} samples of {len(np.unique(split.subject))} subjects" for name, split in splits.items()
     ]
     steps = recipe.train.epochs * batches_per_epoch(len(train_split), recipe.train.batch_size)
     lines.append("parameters: " + ", ".join(f"{name} {size:,}" for name, size in sizes.items()))
@@ -119,10 +119,7 @@ def build_session(recipe: Recipe, dataset: PoseDataset, processes: Processes) ->
     contribution = recipe.contribution
     tracker = None
     if contribution.samples_per_epoch:
-        profit = PROFITS[contribution.profit]()
-        tracker = ContributionTracker(
-            model.modalities, model.num_joints, profit, model.mean_pose, processes.device
-        )
+        tracker = ContributionTracker(model.modalities, model.num_joints, contribution.profit, model.mean_pose)
     return Session(
         recipe=recipe,
         model=model,
@@ -178,6 +175,8 @@ def probe(session: Session, dataset: PoseDataset, contribution: dict[str, float]
     chosen = np.sort(np.random.default_rng([settings.seed, 4]).choice(len(dataset), count, replace=False))
     chosen = chosen[: max(1, count // processes.world) * processes.world]
 
+    steps = batches_per_epoch(len(dataset), settings.batch_size)
+
     def passes() -> Iterator[Batch]:
         mine = chosen[processes.rank :: processes.world]
         for start in range(0, len(mine), settings.batch_size):
@@ -185,6 +184,8 @@ def probe(session: Session, dataset: PoseDataset, contribution: dict[str, float]
 
     return Probe(
         epoch=session.progress.epoch,
+        epochs=settings.epochs,
+        learning_rate=learning_rate(settings, session.progress.step, settings.epochs * steps),
         batches=passes,
         loss=session.loss,
         contribution=contribution,
@@ -239,9 +240,7 @@ def _epochs(
     main = session.processes.rank == 0
     saved = time.monotonic()
     title = f"training {session.recipe.balance.name} (seed {settings.seed})"
-    bar = (
-        progress_bar(title, settings.epochs * per_epoch, "steps") if on_step is None else nullcontext(on_step)
-    )
+    bar = progress_bar(title, settings.epochs * per_epoch, "steps") if on_step is None else nullcontext(on_step)
     with bar as advance:
         advance(state.step)
 
@@ -331,9 +330,7 @@ def _epoch_line(session: Session, validation: float) -> dict[str, Any]:
         "seconds": sums["seconds"] + sums.get("balance_seconds", 0.0),
         "contribution_seconds": extra[0],
         "balance_seconds": extra[1],
-        "terms": {
-            k.removeprefix("term."): v / sums["batches"] for k, v in sums.items() if k.startswith("term.")
-        },
+        "terms": {k.removeprefix("term."): v / sums["batches"] for k, v in sums.items() if k.startswith("term.")},
         "balance": session.strategy.log(),
     }
     if state.contribution:

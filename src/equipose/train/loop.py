@@ -155,9 +155,7 @@ def _step(session: Session, batch: Batch, track: bool, stop: bool) -> bool:
         start = time.perf_counter()
         session.tracker.update(model, {name: f.detach() for name, f in features.items()}, batch)
         progress.add("contribution_seconds", time.perf_counter() - start)
-    _record(
-        progress, {name: value.detach() for name, value in terms.terms.items()}, output.joints.detach(), batch
-    )
+    _record(progress, {name: value.detach() for name, value in terms.terms.items()}, output.joints.detach(), batch)
     return stop
 
 

@@ -99,9 +99,7 @@ class RunDir:
         """
         path = override if override is not None else Path(self.status["data"])
         if not path.is_dir():
-            raise DataError(
-                f"the run's data folder {path} does not exist; name its new place with --data FOLDER"
-            )
+            raise DataError(f"the run's data folder {path} does not exist; name its new place with --data FOLDER")
         return path
 
     def checkpoint(self, which: str) -> Path:

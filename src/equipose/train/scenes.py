@@ -42,9 +42,7 @@ def write_scenes(
     for i, (label, index) in enumerate(chosen.items()):
         rows = np.flatnonzero(recording == ids[index])[:_FRAMES]
         first = rows[0]
-        where = (
-            f"E{dataset.environment[first]:02d} S{dataset.subject[first]:02d} A{dataset.action[first]:02d}"
-        )
+        where = f"E{dataset.environment[first]:02d} S{dataset.subject[first]:02d} A{dataset.action[first]:02d}"
         arrays[f"scene{i}_name"] = np.array(f"{label} recording: {where}, {mean[index]:.0f} mm")
         arrays[f"scene{i}_frames"] = dataset.frame[rows]
         arrays[f"scene{i}_target"] = dataset.store.target(dataset.rows[rows])

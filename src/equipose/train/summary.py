@@ -82,9 +82,7 @@ def summarise(
             for part in _parts("action", full, found.meta, interval)
         ],
         "per_environment": _parts("environment", full, found.meta, interval),
-        "per_subject": [
-            {"subject": int(s), "mpjpe_mm": float(full[subject == s].mean())} for s in np.unique(subject)
-        ],
+        "per_subject": [{"subject": int(s), "mpjpe_mm": float(full[subject == s].mean())} for s in np.unique(subject)],
     }
 
 
@@ -104,9 +102,7 @@ def _oracles(found: SplitPredictions, train: PoseDataset) -> dict[str, float | N
     }
 
 
-def _coalition(
-    found: SplitPredictions, row: int, modalities: tuple[str, ...], interval: Interval
-) -> dict[str, Any]:
+def _coalition(found: SplitPredictions, row: int, modalities: tuple[str, ...], interval: Interval) -> dict[str, Any]:
     return {
         "name": coalition_name(row, modalities),
         "modalities": [m for i, m in enumerate(modalities) if row >> i & 1],
@@ -143,7 +139,5 @@ def _parts(field: str, full: ndarray, meta: dict[str, ndarray], interval: Interv
     parts = []
     for value in np.unique(meta[field]):
         mask = meta[field] == value
-        parts.append(
-            {field: int(value), "mpjpe_mm": float(full[mask].mean()), "interval": interval(full, mask)}
-        )
+        parts.append({field: int(value), "mpjpe_mm": float(full[mask].mean()), "interval": interval(full, mask)})
     return parts

@@ -12,17 +12,16 @@ and offers
   empty clouds too. Samples never influence each other, and no buffer changes in ``forward``.
 
 ``small`` has no BatchNorm, no dropout and no step that depends on values through Python, so ``torch.func.vmap``
-gives per-sample gradients. ``paper`` follows the published networks' widths and depths with LayerNorm or GroupNorm in the
-place of BatchNorm. That is a named deviation: with BatchNorm the feature of one sample would depend on the rest of its
-batch, and contribution and Fisher information of a sample would not be defined.
+gives per-sample gradients. ``paper`` follows the published networks' widths and depths with LayerNorm or GroupNorm in
+the place of BatchNorm. That is a named deviation: with BatchNorm the feature of one sample would depend on the rest of
+its batch, and contribution and Fisher information of a sample would not be defined.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, Literal, Protocol
 
-import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
@@ -60,8 +59,9 @@ class InputLayout:
 class EncoderClass(Protocol):
     """The constructor side of an encoder, as the registry holds it."""
 
-    kinds: ClassVar[frozenset[Kind]]
-    Settings: ClassVar[type[Settings]]
+    @property
+    def kinds(self) -> frozenset[Kind]:
+        """Kinds of sensor it can read."""
 
     def __call__(self, spec: ModalitySpec, layout: InputLayout, width: int, settings: Any) -> nn.Module:
         """Build the network with freshly drawn weights."""

@@ -26,6 +26,8 @@ from equipose.types import Dense
 TYPICAL_LEVEL_DB = 41.0
 """Mean amplitude of MM-Fi's channel state."""
 LEVEL_SPREAD_DB = 5.0
+LOWEST = -5.0
+"""In spreads. A tone that the receiver recorded as zero counts as this weak."""
 
 
 class CsiSettings(Settings):
@@ -84,7 +86,7 @@ class CsiEncoder(nn.Module):
         frames = torch.cat([frames * flag, flag.expand(*frames.shape[:2], 1, frames.shape[3])], 2)
         tones = self.stem(frames.flatten(1, 2))
         tones = nn.functional.pad(tones, (0, self.padding))
-        bands = tones.unflatten(2, (-1, self.patch)).permute(0, 2, 1, 3).flatten(2)
+        bands = tones.reshape(*tones.shape[:2], -1, self.patch).permute(0, 2, 1, 3).flatten(2)
         tokens = self.embed(bands) + self.place
         for block in self.blocks:
             tokens = block(tokens)
@@ -116,10 +118,10 @@ def csi_features(
 ) -> Float[Tensor, "batch time channel tone"]:
     """What one frame of channel state says, per tone.
 
-    Channels, with R receivers and P = R (R - 1) / 2 pairs: R amplitudes above each receiver's level (mean over packets);
-    R levels (the same for all tones); R changes of the amplitude from packet to packet; P cosines and P sines of the phase
-    between receivers, averaged over packets; P and P changes of the two over the packets (first half to second).
-    Each packet's own gain step per receiver is removed from the amplitudes.
+    Channels, with R receivers and P = R (R - 1) / 2 pairs: R amplitudes above each receiver's level (mean over
+    packets); R levels (the same for all tones); R changes of the amplitude from packet to packet; then for each pair
+    cosine of the phase between the receivers (mean over packets), its change (first half of the packets to the second),
+    and the same two of the sine. Each packet's own gain step per receiver is removed from the amplitudes.
     """
     amplitude, phase = values.unbind(2)
     receivers, packets = phase.shape[2], phase.shape[4]
@@ -129,7 +131,7 @@ def csi_features(
     change[:half] *= -1.0
     summary = torch.cat([mean, change], 1)  # a product with it: mean over packets, late minus early
 
-    amplitude = (amplitude - TYPICAL_LEVEL_DB) / LEVEL_SPREAD_DB
+    amplitude = ((amplitude - TYPICAL_LEVEL_DB) / LEVEL_SPREAD_DB).clamp_min(LOWEST)
     gain = amplitude.mean(3, keepdim=True)
     shape = amplitude - gain
     level = gain.mean(-1).expand(*amplitude.shape[:-1])

@@ -91,7 +91,7 @@ def nearest_points(
 
 
 def gather_points(
-    features: Float[Tensor, "batch point channel"], index: Int[Tensor, "batch *place"]
+    features: Float[Tensor, "batch point channel"], index: Int[Tensor, batch * place]
 ) -> Float[Tensor, "batch *place channel"]:
     """``features[b, index[b, ...]]``."""
     batch, points, channels = features.shape

@@ -1,7 +1,7 @@
 """Point Transformer over LiDAR and radar clouds (Zhao et al., ICCV 2021).
 
-A cloud is thinned in stages. Each stage chooses centroids, gathers the nearest points of each into a group and turns the
-group into one token; vector attention over neighbouring tokens follows in ``paper``, ordinary attention over all
+A cloud is thinned in stages. Each stage chooses centroids, gathers the nearest points of each into a group and turns
+the group into one token; vector attention over neighbouring tokens follows in ``paper``, ordinary attention over all
 tokens at the end in ``small``.
 
 Deviations from the published network: LayerNorm for BatchNorm (see ``encoders.base``); centroids evenly spaced along a
@@ -82,9 +82,7 @@ class PointTransformerEncoder(nn.Module):
             pool="max",
         )
 
-    def __init__(
-        self, spec: ModalitySpec, layout: InputLayout, width: int, settings: PointTransformerSettings
-    ) -> None:
+    def __init__(self, spec: ModalitySpec, layout: InputLayout, width: int, settings: PointTransformerSettings) -> None:
         super().__init__()
         names = (*spec.channels[3:], "time")
         scale = [CHANNEL_SCALE.get(name, (0.0, 1.0)) for name in names]
@@ -98,9 +96,7 @@ class PointTransformerEncoder(nn.Module):
             stages.append(_Stage(before, channels, tokens, neighbours, blocks, settings))
             before = channels
         self.stages = nn.ModuleList(stages)
-        self.blocks = nn.ModuleList(
-            TransformerBlock(before, settings.heads) for _ in range(settings.global_blocks)
-        )
+        self.blocks = nn.ModuleList(TransformerBlock(before, settings.heads) for _ in range(settings.global_blocks))
         self.out = nn.Sequential(
             nn.LayerNorm(2 * before), nn.Linear(2 * before, width), nn.ReLU(), nn.Linear(width, width)
         )
@@ -259,6 +255,6 @@ class _VectorAttention(nn.Module):
         key = gather_points(self.key(normed), group)
         value = gather_points(self.value(normed), group) + place
         weights = _weights(self.weigh(self.query(normed)[:, :, None] - key + place), present)
-        heads = value.unflatten(-1, (weights.shape[-1], -1))
+        heads = value.reshape(*weights.shape, -1)
         mixed = (weights[..., None] * heads).sum(2).flatten(-2)
         return features + self.out(torch.relu(mixed))

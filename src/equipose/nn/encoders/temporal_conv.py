@@ -1,8 +1,8 @@
 """Temporal convolutions over 2D joints, after VideoPose3D (Pavllo et al., CVPR 2019).
 
-A window of 3^n frames is folded by n convolutions of width 3 into its centre frame, each followed by a 1 x 1 convolution
-and a residual from the centre of its three inputs. Only the centre frame's pose is asked for, so the dilated convolutions are
-evaluated with a stride of three: the same function at a fraction of the cost (the paper's section A.5).
+A window of 3^n frames is folded by n convolutions of width 3 into its centre frame, each followed by a 1 x 1
+convolution and a residual from the centre of its three inputs. Only the centre frame's pose is asked for, so the
+dilated convolutions are evaluated with a stride of three: the same function at a fraction of the cost.
 
 Deviations from the published network: LayerNorm for BatchNorm (see ``encoders.base``), no dropout; inputs are viewing
 rays, (pixel - principal point) / focal length, with every frame's own centre and size split off.
@@ -54,9 +54,7 @@ class TemporalConvEncoder(nn.Module):
         """``paper``: 1024 channels, as published."""
         return TemporalConvSettings(channels=160 if size == "small" else 1024)
 
-    def __init__(
-        self, spec: ModalitySpec, layout: InputLayout, width: int, settings: TemporalConvSettings
-    ) -> None:
+    def __init__(self, spec: ModalitySpec, layout: InputLayout, width: int, settings: TemporalConvSettings) -> None:
         super().__init__()
         num_folds = max(0, math.ceil(math.log(layout.window, 3) - 1e-9))
         self.window = 3**num_folds

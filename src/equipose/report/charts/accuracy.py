@@ -42,7 +42,7 @@ def error_chart(study: Study, measure: Literal["MPJPE", "PA-MPJPE"]) -> Chart:
             "textposition": "top center",
             "textfont": {"color": "@ink", "size": 12},
             "cliponaxis": False,
-            "marker": {"color": rows[i][3], "symbol": rows[i][4], "size": 11, "line": {"width": 2, "color": rows[i][3]}},
+            "marker": {"color": rows[i][3], "symbol": rows[i][4], "size": 9, "line": {"width": 2, "color": rows[i][3]}},
             "error_x": error_bars([values[i]], [rows[i][2]], rows[i][3]),
             "hovertemplate": f"{plain(rows[i][0])}<br>{number(values[i], 2, 'mm')} {interval(rows[i][2], 2)}<extra></extra>",
         }
@@ -51,7 +51,7 @@ def error_chart(study: Study, measure: Literal["MPJPE", "PA-MPJPE"]) -> Chart:
     return Chart(
         traces,
         layout(
-            70 + 46 * len(rows),
+            86 + 46 * len(rows),
             xaxis=axis(f"{measure}, mm", range=[0, 1.12 * top], zeroline=True),
             yaxis=rows_axis([label for label, *_ in rows]),
         ),
@@ -94,8 +94,12 @@ def difference_chart(study: Study) -> Chart | None:
     return Chart(
         traces,
         layout(
-            84 + 46 * len(rows),
-            xaxis=axis(f"better   \N{LEFTWARDS ARROW}   mm against {reference}   \N{RIGHTWARDS ARROW}   worse", range=[-reach, reach], zeroline=False),
+            94 + 46 * len(rows),
+            xaxis=axis(
+                f"better   \N{LEFTWARDS ARROW}   mm against {reference}   \N{RIGHTWARDS ARROW}   worse",
+                range=[-reach, reach],
+                zeroline=False,
+            ),
             yaxis=rows_axis([label for label, *_ in rows]),
             shapes=[vertical_line(0.0, "@ink", "solid")],
         ),

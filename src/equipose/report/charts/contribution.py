@@ -46,8 +46,9 @@ def epochs_chart(study: Study, series: Series, limits: tuple[float, float]) -> C
                 "line": {"color": study.colour(name), "width": 2, "dash": _DASHES[i % len(_DASHES)]},
                 "marker": {
                     "size": 8,
+                    "color": study.colour(name),
                     "symbol": [f"{symbol}-open" if group == "inferior" else symbol for group in groups],
-                    "line": {"width": 1.5},
+                    "line": {"width": 1.5, "color": study.colour(name)},
                 },
                 "text": [f" ({group} group)" if group else "" for group in groups],
                 "hovertemplate": "epoch %{x}: %{y:.2f}%{text}<extra>%{fullData.name}</extra>",
@@ -118,9 +119,7 @@ def share_chart(study: Study) -> Chart | None:
     for k, (series, share) in enumerate(found):
         points: list[tuple[int, Estimate]] = [(i, share[name]) for i, name in enumerate(rows) if name in share]
         values = [100.0 * estimate.value for _, estimate in points]
-        intervals = [
-            None if e.interval is None else (100.0 * e.interval[0], 100.0 * e.interval[1]) for _, e in points
-        ]
+        intervals = [None if e.interval is None else (100.0 * e.interval[0], 100.0 * e.interval[1]) for _, e in points]
         traces.append(
             {
                 "type": "scatter",
@@ -134,7 +133,9 @@ def share_chart(study: Study) -> Chart | None:
                     "symbol": "circle" if series.run.strategy == "joint" else "diamond",
                 },
                 "error_x": error_bars(values, intervals, series.colour),
-                "text": [f"{percent(e.value, 1)} {interval(ends)}" for (_, e), ends in zip(points, intervals, strict=True)],
+                "text": [
+                    f"{percent(e.value, 1)} {interval(ends)}" for (_, e), ends in zip(points, intervals, strict=True)
+                ],
                 "hovertemplate": "%{text}<extra>%{fullData.name}</extra>",
             }
         )
@@ -145,7 +146,9 @@ def share_chart(study: Study) -> Chart | None:
         traces,
         layout(
             120 + max(46, 22 * len(found)) * len(rows),
-            xaxis=axis("share of the contribution, %", range=[min(0.0, 1.1 * low), max(1.08 * high, 1.1 * even)], zeroline=True),
+            xaxis=axis(
+                "share of the contribution, %", range=[min(0.0, 1.1 * low), max(1.08 * high, 1.1 * even)], zeroline=True
+            ),
             yaxis=rows_axis([sensor(name) for name in rows]),
             shapes=[
                 {
@@ -168,6 +171,4 @@ def share_chart(study: Study) -> Chart | None:
 
 def _ends(trace: dict[str, Any]) -> list[tuple[float, tuple[float, float]]]:
     bars = trace["error_x"]
-    return [
-        (x, (x - down, x + up)) for x, up, down in zip(trace["x"], bars["array"], bars["arrayminus"], strict=True)
-    ]
+    return [(x, (x - down, x + up)) for x, up, down in zip(trace["x"], bars["array"], bars["arrayminus"], strict=True)]

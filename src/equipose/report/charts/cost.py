@@ -60,7 +60,13 @@ def cost_chart(study: Study) -> Chart | None:
                 "marker": {
                     "color": colour,
                     "line": {"width": 0},
-                    "pattern": {"shape": pattern, "fgcolor": "@card", "fillmode": "overlay", "size": 6, "solidity": 0.25},
+                    "pattern": {
+                        "shape": pattern,
+                        "fgcolor": "@card",
+                        "fillmode": "overlay",
+                        "size": 6,
+                        "solidity": 0.25,
+                    },
                 },
                 "text": [
                     f"{number(v, 2, 's')}, {percent(v / total if total else None, 1)}"
@@ -77,7 +83,7 @@ def cost_chart(study: Study) -> Chart | None:
             xaxis=axis("seconds per epoch", rangemode="tozero"),
             yaxis=rows_axis([series.label for series, _ in costs]),
             showlegend=True,
-            legend=legend_above(),
+            legend={**legend_above(), "traceorder": "normal"},
         ),
         "Seconds per epoch of each run, split into optimisation, measuring contribution and balancing.",
     )

@@ -49,7 +49,7 @@ def heat_map(
             }
         ],
         layout(
-            70 + 25 * len(rows),
+            92 + 25 * len(rows),
             xaxis=axis(
                 side="top",
                 tickmode="array",
@@ -59,7 +59,7 @@ def heat_map(
                 zeroline=False,
             ),
             yaxis=rows_axis(rows),
-            margin={"l": 12, "r": 8, "t": 8, "b": 8},
+            margin={"l": 12, "r": 8, "t": 30, "b": 8},
         ),
         description,
     )
@@ -111,7 +111,9 @@ def body_chart(series: Series) -> Chart | None:
         for parent, child in skeleton.bones:
             lines["x"] += [float(pose[parent, 0]), float(pose[child, 0]), None]
             lines["y"] += [float(pose[parent, 1]), float(pose[child, 1]), None]
-        traces.append({"type": "scatter", "mode": "lines", **lines, "line": {"color": "@line", "width": 6}, "hoverinfo": "skip"})
+        traces.append(
+            {"type": "scatter", "mode": "lines", **lines, "line": {"color": "@line", "width": 6}, "hoverinfo": "skip"}
+        )
     names = run.metrics.joints if len(run.metrics.joints) == len(errors) else [str(j) for j in range(len(errors))]
     traces.append(
         {
@@ -143,7 +145,7 @@ def body_chart(series: Series) -> Chart | None:
             500,
             xaxis=hidden,
             yaxis={**hidden, "autorange": "reversed", "scaleanchor": "x", "scaleratio": 1},
-            margin={"l": 8, "r": 8, "t": 8, "b": 8},
+            margin={"l": 8, "r": 8, "t": 34, "b": 8},
             plot_bgcolor=TRANSPARENT,
         ),
         f"Mean pose with each joint coloured by its error in {series.label}.",
@@ -157,4 +159,6 @@ def _action(number_: int | str, name: str) -> str:
 
 def _wrapped(label: str) -> str:
     """A column heading on several short lines."""
-    return "<br>".join(plain(line) for line in textwrap.wrap(label, 14, max_lines=3, placeholder="\N{HORIZONTAL ELLIPSIS}"))
+    return "<br>".join(
+        plain(line) for line in textwrap.wrap(label, 14, max_lines=3, placeholder="\N{HORIZONTAL ELLIPSIS}")
+    )

@@ -13,6 +13,7 @@ from equipose.report.study import Series, Study, sensor, sensors
 
 MOST_ROWS = 63
 _BOX = 0.26
+_ROW_HEIGHT = 29
 
 
 def subset_rows(series: Sequence[Series]) -> list[tuple[str, ...]]:
@@ -43,8 +44,14 @@ def subset_chart(study: Study, series: Sequence[Series]) -> Chart:
     """One row per subset; a dot per run; a red ring where adding a sensor to a smaller subset hurt."""
     rows = subset_rows(series)
     modalities = series[0].run.metrics.modalities
-    traces = [*_matrix(study, modalities, rows), *(_dots(each, rows) for each in series)]
-    rings = [ring for each in series if (ring := _rings(each, rows))]
+    # Runs side by side within a row, so that equal errors do not hide each other.
+    spacing = min(0.3, 0.6 / max(1, len(series)))
+    shifts = [spacing * (k - (len(series) - 1) / 2) for k in range(len(series))]
+    traces = [
+        *_matrix(study, modalities, rows),
+        *(_dots(each, rows, shift) for each, shift in zip(series, shifts, strict=True)),
+    ]
+    rings = [ring for each, shift in zip(series, shifts, strict=True) if (ring := _rings(each, rows, shift))]
     for ring in rings[1:]:
         ring["showlegend"] = False
     shapes = [
@@ -85,7 +92,7 @@ def subset_chart(study: Study, series: Sequence[Series]) -> Chart:
     return Chart(
         [*traces, *rings],
         layout(
-            150 + 25 * len(rows),
+            175 + _ROW_HEIGHT * len(rows),
             xaxis=axis(
                 domain=[0, _BOX],
                 side="top",
@@ -109,9 +116,8 @@ def subset_chart(study: Study, series: Sequence[Series]) -> Chart:
             shapes=shapes,
             annotations=annotations,
             showlegend=True,
-            legend={**legend_above(), "x": 0, "y": -0.01, "yanchor": "top", "yref": "paper"}
-            | {"y": -(52 / (25 * len(rows) + 30))},
-            margin={"l": 8, "r": 16, "t": 8, "b": 60},
+            legend={**legend_above(), "yanchor": "top", "y": -52 / (_ROW_HEIGHT * len(rows))},
+            margin={"l": 8, "r": 16, "t": 30, "b": 60},
         ),
         "Error of every subset of the sensors; a ring marks subsets that are worse than a smaller subset of themselves.",
     )
@@ -144,16 +150,16 @@ def _symbols(
     }
 
 
-def _dots(series: Series, rows: Sequence[tuple[str, ...]]) -> dict[str, Any]:
+def _dots(series: Series, rows: Sequence[tuple[str, ...]], shift: float) -> dict[str, Any]:
     found = [series.run.metrics.coalition(row) for row in rows]
     return {
         "type": "scatter",
         "mode": "markers",
         "xaxis": "x2",
         "x": [row.mpjpe_mm if row else None for row in found],
-        "y": list(range(len(rows))),
+        "y": [i + shift for i in range(len(rows))],
         "name": plain(series.label),
-        "marker": {"color": series.colour, "size": 10, "opacity": 0.85, "symbol": _symbol(series)},
+        "marker": {"color": series.colour, "size": 9, "symbol": _symbol(series)},
         "text": [
             f"{plain(sensors(names))}<br>{number(row.mpjpe_mm, 1, 'mm')} {interval(row.interval)}" if row else ""
             for names, row in zip(rows, found, strict=True)
@@ -167,7 +173,7 @@ def _symbol(series: Series) -> str:
     return "circle" if series.run.strategy == "joint" else "diamond"
 
 
-def _rings(series: Series, rows: Sequence[tuple[str, ...]]) -> dict[str, Any] | None:
+def _rings(series: Series, rows: Sequence[tuple[str, ...]], shift: float) -> dict[str, Any] | None:
     """Rings around the subsets that some addition made worse."""
     index = {frozenset(row): i for i, row in enumerate(rows)}
     words: dict[int, list[str]] = {}
@@ -186,9 +192,9 @@ def _rings(series: Series, rows: Sequence[tuple[str, ...]]) -> dict[str, Any] | 
         "mode": "markers",
         "xaxis": "x2",
         "x": [row.mpjpe_mm if row else None for row in errors],
-        "y": list(words),
+        "y": [i + shift for i in words],
         "name": "adding a sensor hurt",
-        "marker": {"color": TRANSPARENT, "symbol": "circle", "size": 19, "line": {"color": "@bad", "width": 2.5}},
+        "marker": {"color": TRANSPARENT, "symbol": "circle", "size": 17, "line": {"color": "@bad", "width": 2.5}},
         "text": ["<br>".join(lines) for lines in words.values()],
         "hovertemplate": f"{plain(series.label)}<br>%{{text}}<extra></extra>",
     }

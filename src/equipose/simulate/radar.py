@@ -1,0 +1,345 @@
+"""A 60 GHz FMCW radar with 3 x 4 antennas (as the TI IWR6843): from limbs to a detected point cloud.
+
+Every limb carries point scatterers on the side that faces the radar. One of them adds to the ADC samples
+``A exp(j (2 pi q n / N + 2 pi f m + phase_a))`` over samples n, chirps m and antennas a, with q = 2 B R / c: a product
+of three one-dimensional factors. Window, clutter filter and FFT are linear and act on one axis each, so they are
+applied to the factors, and the whole range x Doppler x antenna cube is one matrix product per frame. Noise is added to
+the cube. Then OS-CFAR (Rohling 1983) over range, an azimuth FFT and the elevation phase, as in TI's demonstration.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Complex64, Float, Float32
+
+from equipose.simulate.body import CAPSULES, RADII, capsule_ends, velocity
+from equipose.simulate.geometry import capsule_distance
+
+SPEED_OF_LIGHT = 299_792_458.0
+_CHUNK = 8
+_PER_CAPSULE = 8
+_AZIMUTH_BINS = 64
+
+# Positions of the virtual antennas in half wavelengths (right, up) and the transmitter's turn in a chirp triple.
+ANTENNAS = np.array(
+    [(i, 0, 0) for i in range(4)] + [(i + 4, 0, 2) for i in range(4)] + [(i + 2, 1, 1) for i in range(4)]
+)
+
+
+@dataclass(frozen=True)
+class Radar:
+    """Waveform and detector.
+
+    Attributes:
+        carrier: centre frequency, Hz.
+        bandwidth: swept while sampling, Hz; range bins are c / (2 bandwidth) = 4.7 cm.
+        num_samples: ADC samples per chirp.
+        first_bin: first range bin kept (1.3 m).
+        num_bins: range bins kept (3.0 m).
+        num_chirps: chirp triples per frame.
+        doppler_step: velocity of one Doppler bin, m/s.
+        noise_db: noise per cube cell relative to a scatterer of 1 m amplitude at 1 m.
+        rank: which order statistic along range stands for the noise.
+        threshold_db: over that noise.
+        max_points: strongest detections kept.
+        frame_loss: share of frames lost on the way to the disk.
+    """
+
+    carrier: float = 61.8e9
+    bandwidth: float = 3.2e9
+    num_samples: int = 256
+    first_bin: int = 28
+    num_bins: int = 64
+    num_chirps: int = 32
+    doppler_step: float = 0.24
+    noise_db: float = -74.0
+    rank: int = 32
+    threshold_db: float = 11.0
+    max_points: int = 64
+    frame_loss: float = 0.02
+
+    @property
+    def wavelength(self) -> float:
+        """Metres."""
+        return SPEED_OF_LIGHT / self.carrier
+
+    @property
+    def range_step(self) -> float:
+        """Metres per range bin."""
+        return SPEED_OF_LIGHT / (2 * self.bandwidth)
+
+    @property
+    def chirp_time(self) -> float:
+        """Seconds between the chirps of one transmitter."""
+        return self.wavelength / (2 * self.doppler_step * self.num_chirps)
+
+
+@dataclass(frozen=True)
+class Scatterers:
+    """Points that echo; axes (time, scatterer).
+
+    Attributes:
+        distance: metres from the radar.
+        speed: radial velocity, m/s, positive when receding.
+        right: sine of the angle to the right (direction cosine).
+        up: direction cosine upwards.
+        amplitude: complex echo, metres, before the 1 / distance^2 loss.
+    """
+
+    distance: Float[np.ndarray, "time scatterer"]
+    speed: Float[np.ndarray, "time scatterer"]
+    right: Float[np.ndarray, "time scatterer"]
+    up: Float[np.ndarray, "time scatterer"]
+    amplitude: np.ndarray
+
+
+def body_reflectivity(generator: np.random.Generator) -> np.ndarray:
+    """Complex reflectivity of each scatterer of one body (144,): Rayleigh size, uniform phase, fixed in time."""
+    parts = generator.standard_normal((2, len(CAPSULES) * _PER_CAPSULE))
+    return ((parts[0] + 1j * parts[1]) / np.sqrt(2)).astype(np.complex64)
+
+
+def body_scatterers(
+    joints: Float[np.ndarray, "time 17 3"],
+    joint_velocity: Float[np.ndarray, "time 17 3"],
+    position: Float[np.ndarray, "3"],
+    reflectivity: np.ndarray,
+    girth: float = 1.0,
+) -> Scatterers:
+    """Eight scatterers per capsule, on the surface towards the radar; hidden ones are attenuated by 26 dB.
+
+    Args:
+        joints: metres, camera frame.
+        joint_velocity: metres per second, camera frame.
+        position: of the radar, metres, camera frame.
+        reflectivity: from ``body_reflectivity``.
+        girth: factor on the capsule radii.
+    """
+    start, end = (ends - position for ends in capsule_ends(joints.astype(np.float64)))
+    # Velocities of the derived points (toes, finger tips) follow from moving the joints a little.
+    ahead_start, ahead_end = (
+        ends - position for ends in capsule_ends((joints + 1e-3 * joint_velocity).astype(np.float64))
+    )
+    share = (np.arange(_PER_CAPSULE) + 0.5) / _PER_CAPSULE
+    radius = (RADII * girth)[:, None]
+
+    def along(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        return a[..., None, :] + share[:, None] * (b - a)[..., None, :]
+
+    axis_point = along(start, end)
+    speed_vector = (along(ahead_start, ahead_end) - axis_point) * 1e3
+    axis = end - start
+    length = np.linalg.norm(axis, axis=-1)
+    axis = axis / np.maximum(length, 1e-6)[..., None]
+    across = -axis_point + (axis_point * axis[..., None, :]).sum(-1, keepdims=True) * axis[..., None, :]
+    across_length = np.linalg.norm(across, axis=-1)
+    broadside = across_length / np.maximum(np.linalg.norm(axis_point, axis=-1), 1e-6)
+    surface = axis_point + radius[..., None] * across / np.maximum(across_length, 1e-6)[..., None]
+    distance = np.linalg.norm(surface, axis=-1)
+    direction = surface / distance[..., None]
+    area = np.sqrt(2 * radius * length[..., None] / _PER_CAPSULE)
+    seen = np.where(_hidden(direction, distance, start, end, radius[:, 0]), 0.05, 1.0)
+    pattern = np.sqrt(np.maximum(direction[..., 2], 0.0))
+    strength = (area * (0.25 + 0.75 * broadside**6) * seen * pattern).reshape(joints.shape[0], -1)
+    flat = (joints.shape[0], -1)
+    return Scatterers(
+        distance=distance.reshape(flat),
+        speed=(speed_vector * direction).sum(-1).reshape(flat),
+        right=direction[..., 0].reshape(flat),
+        up=-direction[..., 1].reshape(flat),
+        amplitude=strength * reflectivity,
+    )
+
+
+def _hidden(
+    direction: np.ndarray, distance: np.ndarray, start: np.ndarray, end: np.ndarray, radius: np.ndarray
+) -> np.ndarray:
+    """Which surface points lie behind another capsule, seen from the origin."""
+    time, capsules, count, _ = direction.shape
+    rays = direction.reshape(time, -1, 1, 3).astype(np.float32)
+    hit = capsule_distance(
+        np.zeros(3, np.float32),
+        rays,
+        start[:, None].astype(np.float32),
+        end[:, None].astype(np.float32),
+        radius.astype(np.float32),
+    ).reshape(time, capsules, count, capsules)
+    own = np.eye(capsules, dtype=bool)[:, None, :]
+    return ((hit < distance[..., None] - 0.05) & ~own).any(axis=-1)
+
+
+def range_factor(bins: Float[np.ndarray, "*s"], radar: Radar) -> np.ndarray:
+    """Hann window and FFT of ``exp(2 pi j q n / N)`` in closed form: (*s, range bin), normalised to a peak of 1.
+
+    The Hann window is a sum of three exponentials, so its transform is three Dirichlet kernels.
+    """
+    size = radar.num_samples
+    offset = bins[..., None] - (radar.first_bin + np.arange(radar.num_bins))
+    # A whole number of bins would divide zero by zero; 1e-7 bins away the kernel is the same to 1e-7.
+    offset = np.where(np.abs(offset - np.rint(offset)) < 1e-7, offset + 1e-7, offset)
+    turn = np.pi / size
+    sine, cosine = np.sin(turn * offset), np.cos(turn * offset)
+    cs, sn = np.cos(turn), np.sin(turn)
+    lower = sine * cs - cosine * sn  # sin(turn (offset - 1))
+    upper = sine * cs + cosine * sn
+    phase = np.exp(1j * (np.pi - turn) * offset)
+    swing = np.exp(1j * turn)
+    # D(offset -+ 1): the numerator changes sign, the phase turns by exp(-+ j (pi - pi / N)) = -exp(+- j pi / N).
+    kernel = 0.5 / sine - 0.25 * (swing / lower + np.conj(swing) / upper)
+    numerator = np.sin(np.pi * bins)[..., None] * np.where((np.arange(radar.num_bins) + radar.first_bin) % 2, -1, 1)
+    return numerator * phase * kernel / (size / 2)
+
+
+def doppler_matrix(radar: Radar) -> Complex64[np.ndarray, "chirp doppler"]:
+    """Clutter filter (subtract the mean chirp), Hann window and FFT as one matrix; zero velocity in the middle."""
+    count = radar.num_chirps
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(count) / count)
+    bins = np.arange(count) - count // 2
+    fourier = window[:, None] * np.exp(-2j * np.pi * np.outer(np.arange(count), bins) / count)
+    return ((fourier - fourier.mean(axis=0)) / window.sum()).astype(np.complex64)
+
+
+def cube(scatterers: Scatterers, radar: Radar) -> Complex64[np.ndarray, "time range doppler antenna"]:
+    """Noise-free range x Doppler x antenna cube of every frame; a unit echo at 1 m peaks at 1."""
+    time, count = scatterers.distance.shape
+    turns = scatterers.speed / (radar.doppler_step * radar.num_chirps)  # Doppler in cycles per chirp triple
+    distance = scatterers.distance
+    carrier = np.exp(1j * 4 * np.pi * (distance / radar.wavelength))
+    weight = scatterers.amplitude * carrier / distance**2
+    left = (range_factor(distance / radar.range_step, radar) * weight[..., None]).astype(np.complex64)
+    small = turns.astype(np.float32)[..., None] * np.arange(radar.num_chirps, dtype=np.float32)
+    chirps = _unit_phasor(small) @ doppler_matrix(radar)
+    steering = _unit_phasor(
+        (
+            turns[..., None] * (ANTENNAS[:, 2] / 3)
+            - 0.5 * scatterers.right[..., None] * ANTENNAS[:, 0]
+            - 0.5 * scatterers.up[..., None] * ANTENNAS[:, 1]
+        ).astype(np.float32)
+    )
+    right = (chirps[..., :, None] * steering[..., None, :]).reshape(time, count, -1)
+    product = np.swapaxes(left, 1, 2) @ right
+    return product.reshape(time, radar.num_bins, radar.num_chirps, len(ANTENNAS))
+
+
+def _unit_phasor(turns: Float32[np.ndarray, "*s"]) -> Complex64[np.ndarray, "*s"]:
+    angle = (2 * np.pi) * turns
+    out = np.empty(turns.shape, np.complex64)
+    out.real = np.cos(angle)
+    out.imag = np.sin(angle)
+    return out
+
+
+def detect_points(
+    echoes: Complex64[np.ndarray, "time range doppler antenna"], radar: Radar
+) -> list[Float[np.ndarray, "_ 5"]]:
+    """Points of each frame: forward, right, down (m), SNR (dB), Doppler (m/s); strongest first, float64."""
+    power = np.square(echoes.real).sum(-1) + np.square(echoes.imag).sum(-1)
+    noise = np.partition(power, radar.rank, axis=1)[:, radar.rank][:, None]
+    snr = power / noise
+    # Keep the crest along Doppler: the window spreads every echo over three bins.
+    crest = (power >= np.roll(power, 1, axis=2)) & (power >= np.roll(power, -1, axis=2))
+    found = (snr > 10 ** (radar.threshold_db / 10)) & crest
+    frame, range_bin, doppler_bin = np.nonzero(found)
+    level = 10 * np.log10(snr[frame, range_bin, doppler_bin].astype(np.float64))
+    speed = (doppler_bin - radar.num_chirps // 2) * radar.doppler_step
+    snapshot = echoes[frame, range_bin, doppler_bin]
+    # Undo the phase that the target's own motion adds between transmitters.
+    turns = speed / (radar.doppler_step * radar.num_chirps)
+    snapshot = snapshot * np.exp(-2j * np.pi * turns[:, None] * (ANTENNAS[:, 2] / 3))
+    cell, right, up, share_db = _angles(snapshot)
+    distance = ((range_bin + radar.first_bin) * radar.range_step)[cell]
+    forward = np.sqrt(np.maximum(1.0 - right**2 - up**2, 0.0))
+    valid = right**2 + up**2 < 0.8
+    columns = [distance * forward, distance * right, -distance * up, level[cell] + share_db, speed[cell]]
+    points = np.stack(columns, axis=-1)
+    frame = frame[cell]
+    clouds = []
+    for t in range(echoes.shape[0]):
+        mine = points[(frame == t) & valid]
+        order = np.argsort(-mine[:, 3], kind="stable")[: radar.max_points]
+        clouds.append(mine[order])
+    return clouds
+
+
+def _angles(snapshot: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Directions within each detected cell (row of 12 antenna values): the strongest and, within 3 dB, the second.
+
+    Returns:
+        Row of each direction, direction cosines to the right and up, power relative to the row's strongest in dB.
+    """
+    rows = np.arange(snapshot.shape[0])
+    if rows.size == 0:
+        return rows, np.zeros(0), np.zeros(0), np.zeros(0)
+    spectrum = np.square(np.abs(np.fft.fft(snapshot[:, :8], _AZIMUTH_BINS, axis=1)))
+    peak = spectrum.argmax(axis=1)
+    best = spectrum[rows, peak]
+    local = (spectrum > np.roll(spectrum, 1, axis=1)) & (spectrum >= np.roll(spectrum, -1, axis=1))
+    rest = np.where(local, spectrum, 0.0)
+    rest[rows, peak] = 0.0
+    second = rest.argmax(axis=1)
+    double = rest[rows, second] > 0.5 * best
+    row = np.concatenate([rows, rows[double]])
+    azimuth_bin = np.concatenate([peak, second[double]])
+    right = -2.0 * np.fft.fftfreq(_AZIMUTH_BINS)[azimuth_bin]
+    # The four antennas above antennas 2 to 5, both steered to the peak.
+    steering = np.exp(1j * np.pi * right[:, None] * np.arange(4))
+    lower = (snapshot[row, 2:6] * steering).sum(axis=1)
+    upper = (snapshot[row, 8:12] * steering).sum(axis=1)
+    up = -np.angle(upper * np.conj(lower)) / np.pi
+    return row, right, up, 10 * np.log10(spectrum[row, azimuth_bin] / best[row])
+
+
+def detect(
+    joints: Float[np.ndarray, "time 17 3"],
+    position: Float[np.ndarray, "3"],
+    generator: np.random.Generator,
+    girth: float = 1.0,
+    frame_rate: float = 10.0,
+    joint_velocity: Float[np.ndarray, "time 17 3"] | None = None,
+    radar: Radar | None = None,
+) -> list[Float[np.ndarray, "_ 5"]]:
+    """Detected point cloud of each frame.
+
+    Static echoes (walls, furniture, limbs at rest) are removed by the clutter filter and so are not simulated.
+
+    Args:
+        joints: metres, camera frame.
+        position: of the radar, metres, camera frame.
+        generator: source of reflectivities, noise and lost frames.
+        girth: factor on the body's capsule radii.
+        frame_rate: of ``joints``, Hz.
+        joint_velocity: metres per second; by default central differences of ``joints``.
+        radar: waveform and detector.
+
+    Returns:
+        Points (forward, right, down in metres from the radar, SNR in dB, Doppler in m/s, positive when receding),
+        float64. Empty arrays occur.
+    """
+    radar = radar or Radar()
+    if joint_velocity is None:
+        joint_velocity = velocity(joints, frame_rate)
+    reflectivity = body_reflectivity(generator)
+    breath = _breathing(joints.shape[0], frame_rate, generator)
+    lost = generator.random(joints.shape[0]) < radar.frame_loss
+    noise = np.float32(10 ** (radar.noise_db / 20) / np.sqrt(2))
+    clouds: list[np.ndarray] = []
+    for first in range(0, joints.shape[0], _CHUNK):
+        part = slice(first, first + _CHUNK)
+        echoes = cube(
+            body_scatterers(joints[part], joint_velocity[part] + breath[part], position, reflectivity, girth), radar
+        )
+        flat = echoes.view(np.float32)
+        flat += noise * generator.standard_normal(flat.shape, dtype=np.float32)
+        clouds += detect_points(echoes, radar)
+    return [np.zeros((0, 5)) if gone else cloud for gone, cloud in zip(lost, clouds, strict=True)]
+
+
+def _breathing(count: int, frame_rate: float, generator: np.random.Generator) -> Float[np.ndarray, "time 17 3"]:
+    """Velocity that breathing (4 mm at about 0.28 Hz, towards the radar) adds to the chest joints."""
+    rate = generator.normal(0.28, 0.04)
+    phase = 2 * np.pi * (rate * np.arange(count) / frame_rate + generator.random())
+    out = np.zeros((count, 17, 3))
+    out[:, (7, 8), 2] = (0.004 * 2 * np.pi * rate * np.cos(phase))[:, None]
+    return out
