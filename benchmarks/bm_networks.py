@@ -106,6 +106,7 @@ def measure_coalitions(model: PoseModel, batch: Batch, step_ms: float, repetitio
 
 
 def main():
+    """Measure and print, and write the file if one is named."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, help="JSON file to write")
     parser.add_argument("--sizes", nargs="+", default=["small", "paper"], choices=["small", "paper"])

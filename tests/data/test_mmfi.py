@@ -36,7 +36,7 @@ def test_one_environment_and_one_sensor_will_do(writer):
 
 def test_modalities_argument(small_root):
     assert set(mmfi.index(small_root, ("lidar",))[0].files) == {"lidar"}
-    with pytest.raises(UsageError, match="Did you mean 'lidar'"):
+    with pytest.raises(UsageError, match=r"Did you mean 'lidar'"):
         mmfi.index(small_root, ("lida",))
 
 
@@ -104,9 +104,9 @@ def test_wrong_folders_say_what_was_found_and_expected(small_root, tmp_path):
     (tmp_path / "holiday.jpg").write_bytes(b"")
     with pytest.raises(DataError, match=r"Found: holiday.jpg. Expected: E01/S01/A01/ground_truth.npy"):
         mmfi.index(tmp_path)
-    with pytest.raises(DataError, match="cannot be listed"):
+    with pytest.raises(DataError, match=r"cannot be listed"):
         mmfi.index(tmp_path / "nothing")
-    with pytest.raises(DataError, match="Did you mean .*mmfi"):
+    with pytest.raises(DataError, match=r"Did you mean .*mmfi"):
         mmfi.index(small_root.parent)
     for inner in ("E01", "E01/S01", "E01/S01/A01"):
         with pytest.raises(DataError, match=f"Did you mean the root: {small_root}"):
@@ -118,5 +118,5 @@ def test_simulated_modalities(tmp_path):
     (tmp_path / "simulation.json").write_text('{"modalities": ["rgb", "wifi"]}')
     assert mmfi.simulated_modalities(tmp_path) == {"rgb", "wifi"}
     (tmp_path / "simulation.json").write_text("{")
-    with pytest.raises(DataError, match="damaged"):
+    with pytest.raises(DataError, match=r"damaged"):
         mmfi.simulated_modalities(tmp_path)

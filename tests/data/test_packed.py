@@ -15,7 +15,8 @@ import time
 import numpy as np
 import pytest
 
-from equipose.data import mmfi, writer as writer_module
+from equipose.data import mmfi
+from equipose.data import writer as writer_module
 from equipose.data.packed import PackedStore, PackedWriter, pack
 from equipose.data.raw import RawStore
 from equipose.data.store import open_store
@@ -101,7 +102,7 @@ def test_depth_only_when_asked_for(writer, tmp_path):
     assert pack(writer.root, tmp_path / "a", jobs=1).modalities == ("rgb",)
     assert pack(writer.root, tmp_path / "b", jobs=1, modalities=("depth",)).modalities == ("depth",)
     assert np.load(tmp_path / "b" / "depth.npy").dtype == np.uint16
-    with pytest.raises(UsageError, match="has no lidar"):
+    with pytest.raises(UsageError, match=r"has no lidar"):
         pack(writer.root, tmp_path / "c", jobs=1, modalities=("lidar",))
 
 
@@ -114,15 +115,15 @@ def test_simulated_is_kept(writer, tmp_path):
 
 def test_refuses_to_overwrite(small_root, small_packed):
     before = contents(small_packed)
-    with pytest.raises(UsageError, match="exists already.*rm -r"):
+    with pytest.raises(UsageError, match=r"exists already.*rm -r"):
         pack(small_root, small_packed, jobs=1)
     assert contents(small_packed) == before
 
 
 def test_wrong_folders(small_packed, small_root, tmp_path):
-    with pytest.raises(DataError, match="not a packed folder"):
+    with pytest.raises(DataError, match=r"not a packed folder"):
         PackedStore(small_root)
-    with pytest.raises(DataError, match="not a folder"):
+    with pytest.raises(DataError, match=r"not a folder"):
         open_store(tmp_path / "nothing")
     with pytest.raises(UsageError, match=r"has no depth.*--set data.modalities=\[rgb\]"):
         PackedStore(small_packed, ("rgb", "depth"))
@@ -146,10 +147,10 @@ def test_incomplete_and_damaged_arrays(small_root, tmp_path):
     with pytest.raises(DataError, match=r"target.npy is damaged.*Pack the source folder again"):
         PackedStore(out).target(np.array([0]))
     np.save(out / "target.npy", np.zeros((5, 17, 3), np.float32))
-    with pytest.raises(DataError, match="has 5 rows, expected 72"):
+    with pytest.raises(DataError, match=r"has 5 rows, expected 72"):
         PackedStore(out).target(np.array([0]))
     (out / "wifi.npy").unlink()
-    with pytest.raises(DataError, match="wifi.npy is missing"):
+    with pytest.raises(DataError, match=r"wifi.npy is missing"):
         PackedStore(out)
     PackedStore(out, ("rgb", "lidar"))  # what is not wanted is not needed
 
@@ -171,7 +172,6 @@ def test_returned_values_belong_to_the_caller(small_packed):
     before = store.dense("rgb", np.array([0]))[0].copy()
     store.dense("rgb", np.array([0]))[0][:] = 7
     store.target(np.array([0]))[:] = 7
-    store.present["rgb"][0] = store.present["rgb"][0]
     assert np.array_equal(store.dense("rgb", np.array([0]))[0], before)
 
 
@@ -196,13 +196,13 @@ def test_resumes_after_a_kill(small_root, small_packed, tmp_path, monkeypatch):
         [sys.executable, "-c", KILLED, str(small_root), str(out)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     )
     assert process.stdout.readline() == b"ready\n"
-    with pytest.raises(UsageError, match="being written by another process"):
+    with pytest.raises(UsageError, match=r"being written by another process"):
         pack(small_root, out, jobs=1)
     process.send_signal(signal.SIGKILL)
     process.wait()
     process.stdout.close()
     assert not out.exists() and (tmp_path / "p.partial").is_dir()
-    with pytest.raises(DataError, match="packing did not finish"):
+    with pytest.raises(DataError, match=r"packing did not finish"):
         open_store(out)
     with pytest.raises(UsageError, match=r"other dtype.*rm -r"):
         pack(small_root, out, jobs=1, dtype="source")
@@ -272,6 +272,18 @@ def test_full_disk_then_resume(small_root, small_packed, tmp_path, monkeypatch, 
     assert contents(out) == contents(small_packed)
 
 
+def test_full_disk_in_the_last_step(small_root, small_packed, tmp_path, monkeypatch):
+    def full(file):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(writer_module.os, "fsync", full)
+        with pytest.raises(DataError, match=r"the disk is full.*12 recordings are safe"):
+            pack(small_root, tmp_path / "p", jobs=1)
+    pack(small_root, tmp_path / "p", jobs=1)
+    assert contents(tmp_path / "p") == contents(small_packed)
+
+
 def test_real_file_size_limit(small_root, tmp_path):
     script = (
         "import resource, sys; from equipose.data.packing import pack; from equipose.errors import DataError\n"
@@ -309,10 +321,10 @@ def test_writer_with_chunks_gaps_and_own_frame_numbers(tmp_path):
 
 def test_nothing_to_pack(writer, tmp_path):
     (writer.recording() / "ground_truth.npy").unlink()
-    with pytest.raises(DataError, match="no recording with a usable ground_truth.npy"):
+    with pytest.raises(DataError, match=r"no recording with a usable ground_truth.npy"):
         pack(writer.root, tmp_path / "p", jobs=1)
     with (
-        pytest.raises(DataError, match="nothing was written"),
+        pytest.raises(DataError, match=r"nothing was written"),
         PackedWriter(tmp_path / "q", skeleton=H36M17, modalities=("rgb",)),
     ):
         pass

@@ -41,7 +41,12 @@ def encode_png(image, filters, depth=16, colour=0, interlace=0):
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, interlace)
     pixels = zlib.compress(b"".join(rows))
     half = len(pixels) // 2  # two IDAT chunks, as encoders may write
-    parts = chunk(b"IHDR", header), chunk(b"tEXt", b"a\0b"), chunk(b"IDAT", pixels[:half]), chunk(b"IDAT", pixels[half:])
+    parts = (
+        chunk(b"IHDR", header),
+        chunk(b"tEXt", b"a\0b"),
+        chunk(b"IDAT", pixels[:half]),
+        chunk(b"IDAT", pixels[half:]),
+    )
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts) + chunk(b"IEND", b"")
 
 
@@ -66,7 +71,11 @@ def test_depth_is_16_bit_millimetres(tmp_path):
     image = np.zeros((480, 640), np.uint16)
     image[100:110] = np.arange(640) + 3000
     path = tmp_path / "frame001.png"
-    path.write_bytes(encode_png(image, [1] * 480))
+    rows = image.astype(">u2").view(np.uint8).reshape(480, 640, 2)
+    rows = np.diff(rows, axis=1, prepend=np.uint8(0)).reshape(480, 1280)  # the filter "sub", modulo 256
+    pixels = zlib.compress(np.insert(rows, 0, 1, axis=1).tobytes())
+    header = struct.pack(">IIBBBBB", 640, 480, 16, 0, 0, 0, 0)
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b""))
     assert np.array_equal(read_depth(path), image)
 
 
@@ -127,7 +136,7 @@ def test_clouds_refuse_wrong_sizes(tmp_path, read, columns):
     with pytest.raises(DataError, match=f"not a multiple of {8 * columns}"):
         read(path)
     path.write_bytes(values[:49].astype(np.float32).tobytes())  # an odd number of float32 points
-    with pytest.raises(DataError, match="as float32 points would have"):
+    with pytest.raises(DataError, match=r"as float32 points would have"):
         read(path)
 
 
@@ -138,10 +147,20 @@ def test_float32_points_are_noticed_by_value(tmp_path):
     path = tmp_path / "a.bin"
     for read, values in ((read_lidar, lidar), (read_mmwave, radar)):
         path.write_bytes(values.astype(np.float32).tobytes())
-        with pytest.raises(DataError, match="holds float32 values"):
+        with pytest.raises(DataError, match=r"holds float32 values"):
             read(path)
         path.write_bytes(values.tobytes())
         assert np.array_equal(read(path), values)
+        assert not looks_like_float32(values.tobytes())
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_real_float64_points_never_look_like_float32(seed):
+    rng = np.random.default_rng(seed)
+    points = rng.normal((3, 0, 0), (1, 1, 1), (int(rng.integers(1, 400)), 3))
+    points[0] = (60.0, 1e-5, 0.0)  # odd values that make the check look closer
+    once_single = points.astype(np.float32).astype(np.float64)  # float64 with a short mantissa
+    for values in (points, once_single, np.round(points, 3), np.round(points), points * 0, np.round(points * 4) / 4):
         assert not looks_like_float32(values.tobytes())
 
 
@@ -186,7 +205,7 @@ def test_npy_refuses_damage(tmp_path):
     data = path.read_bytes()
     for damaged in (b"", data[:40], data[:-8], b"not numpy at all"):
         path.write_bytes(damaged)
-        with pytest.raises(DataError, match="17 joints x 2"):
+        with pytest.raises(DataError, match=r"17 joints x 2"):
             read_joints2d(path)
     np.save(path, np.array([{"a": 1}], dtype=object))  # would run code when unpickled
     with pytest.raises(DataError):
@@ -196,7 +215,7 @@ def test_npy_refuses_damage(tmp_path):
         read_joints2d(path)
     np.savez(tmp_path / "b.npz", a=np.zeros(3))
     (tmp_path / "b.npz").rename(path)
-    with pytest.raises(DataError, match="archive"):
+    with pytest.raises(DataError, match=r"archive"):
         read_joints2d(path)
 
 
@@ -207,9 +226,9 @@ def test_ground_truth_shape_and_type(tmp_path):
     assert read_ground_truth(path).tobytes() == good.tobytes()
     for bad in (np.zeros((5, 16, 3)), np.zeros((0, 17, 3)), np.zeros((5, 17)), np.zeros((5, 17, 3), int)):
         np.save(path, bad)
-        with pytest.raises(DataError, match="17 joints x 3"):
+        with pytest.raises(DataError, match=r"17 joints x 3"):
             read_ground_truth(path)
-    with pytest.raises(DataError, match="No such file"):
+    with pytest.raises(DataError, match=r"No such file"):
         read_ground_truth(tmp_path / "nothing.npy")
 
 

@@ -44,7 +44,9 @@ def test_s1_table():
 
 def test_protocols():
     assert [len(PROTOCOLS[p]) for p in ("P1", "P2", "P3")] == [14, 13, 27]
-    assert sorted(PROTOCOLS["P1"] + PROTOCOLS["P2"]) == list(PROTOCOLS["P3"]) == list(range(1, 28)) == sorted(ACTION_NAMES)
+    assert (
+        sorted(PROTOCOLS["P1"] + PROTOCOLS["P2"]) == list(PROTOCOLS["P3"]) == list(range(1, 28)) == sorted(ACTION_NAMES)
+    )
 
 
 @pytest.mark.parametrize("protocol, name", FRAMES)

@@ -25,6 +25,11 @@ def assert_equal_weights(a, b):
         assert torch.equal(a[name], b[name]), name
 
 
+def assert_done(process):
+    _, error = process.communicate(timeout=300)
+    assert process.returncode == 0, error
+
+
 @pytest.mark.parametrize("strategy", ["joint", "awc"])
 def test_a_run_stopped_in_mid_epoch_ends_with_the_same_weights(strategy, packed, recipe, tmp_path):
     settings = recipe(f"balance.name={strategy}", "train.epochs=3")
@@ -64,17 +69,16 @@ def test_sigkill_at_a_random_moment(packed, equipose, tmp_path):
     flags = ["--balance", "awc", "--epochs", "6", "--out", tmp_path]
     often = ["--set", "train.checkpoint_seconds=0.05"]
     whole = equipose("train", packed, *flags, "--name", "whole")
-    assert whole.wait() == 0, whole.stderr.read()
+    assert_done(whole)
     killed = equipose("train", packed, *flags, *often, "--name", "killed")
     last = tmp_path / "killed" / "checkpoints" / "last"
     while find_checkpoint(last) is None:
-        assert killed.poll() is None, killed.stderr.read()
+        assert killed.poll() is None, killed.communicate()
         time.sleep(0.01)
     time.sleep(random.Random().uniform(0.0, 0.5))  # a different moment each time; any must work
     os.kill(killed.pid, signal.SIGKILL)
-    killed.wait()
-    resumed = equipose("resume", tmp_path / "killed")
-    assert resumed.wait() == 0, resumed.stderr.read()
+    killed.communicate()
+    assert_done(equipose("resume", tmp_path / "killed"))
     assert_equal_weights(weights(tmp_path / "whole"), weights(tmp_path / "killed"))
 
 
@@ -82,7 +86,7 @@ def test_sigkill_at_a_random_moment(packed, equipose, tmp_path):
 def test_ctrl_c_saves_and_prints_how_to_go_on(packed, equipose, tmp_path):
     process = equipose("train", packed, "--epochs", "500", "--out", tmp_path, "--name", "run")
     while not (tmp_path / "run" / "checkpoints" / "last" / "model.safetensors").is_file():
-        assert process.poll() is None, process.stderr.read()
+        assert process.poll() is None, process.communicate()
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=60)

@@ -22,7 +22,7 @@ from equipose.modality import MODALITIES
 
 CSI_SHAPE = (3, 114, 10)
 LARGEST_METRE = 1000.0
-"""No coordinate, decibel or speed in a point cloud reaches this; float32 bytes read as float64 do."""
+"""No coordinate, decibel or speed in a point cloud reaches this."""
 
 
 class FileError(DataError):
@@ -197,13 +197,17 @@ def read_bytes(path: Path | str, expected: str) -> bytes:
 def looks_like_float32(data: bytes) -> bool:
     """True if the bytes make no sense as float64 coordinates but do as float32.
 
-    The low half of a float64 read as float32 is as good as random, so real float64 data gives huge float32 values.
+    The low half of a float64 is as good as random, so float64 data read as float32 gives absurd values, one in eight
+    of which at most is plausible. Float32 data read as float64 has every exponent multiplied by about eight, so it
+    holds values far too large or far too small.
     """
     with np.errstate(invalid="ignore"):
         double = np.abs(np.frombuffer(data, "<f8"))
-        if (double < LARGEST_METRE).all():
+        if double.size < 8 or not ((double > 50.0) | ((double < 1e-4) & (double > 0.0))).any():
             return False
-        return bool((np.abs(np.frombuffer(data, "<f4")) < LARGEST_METRE).all())
+        single = np.abs(np.frombuffer(data, "<f4"))
+        plausible = ((single > 1e-6) & (single < LARGEST_METRE)) | (single == 0.0)
+        return bool(plausible.all()) and bool((single[::2] > 0.0).mean() > 0.5)
 
 
 def _read_points(path: Path | str, columns: int, expected: str) -> NDArray[np.float64]:
@@ -213,8 +217,8 @@ def _read_points(path: Path | str, columns: int, expected: str) -> NDArray[np.fl
         found = f"has {len(data)} bytes, not a multiple of {8 * columns}{hint}"
         raise FileError(str(path), found, expected)
     points = np.frombuffer(data, "<f8").reshape(-1, columns).copy()
-    if points.size and not np.abs(points).max() < LARGEST_METRE and looks_like_float32(data):
-        found = f"holds float32 values (read as float64 they reach {np.nanmax(np.abs(points)):.3g})"
+    if looks_like_float32(data):
+        found = f"holds float32 values (read as float64 they go up to {np.nanmax(np.abs(points)):.3g})"
         raise FileError(str(path), found, expected)
     return points
 

@@ -166,9 +166,11 @@ class PackedWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None:
-            self.finish()
-        self.close()
+        try:
+            if kind is None:
+                self.finish()
+        finally:
+            self.close()
 
     def add(
         self,
@@ -242,8 +244,11 @@ class PackedWriter:
         columns = {k: [r[k] for r in self._recordings] for k in self._recordings[0]}
         for name, array in self._arrays.items():
             items = (os.fstat(self._files[name]).st_size - _HEADER_BYTES) // array.item_bytes
-            os.pwrite(self._files[name], _npy_header(array, items), 0)
-            os.fsync(self._files[name])
+            try:
+                os.pwrite(self._files[name], _npy_header(array, items), 0)
+                os.fsync(self._files[name])
+            except OSError as error:
+                raise self._failed(error, name) from None
         meta = json.dumps(self._header | {"recordings": columns}, indent=1)
         temporary = self.partial / "meta.json.new"
         try:

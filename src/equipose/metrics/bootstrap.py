@@ -16,7 +16,7 @@ from equipose.errors import UsageError
 
 def bootstrap_mean(
     values: Float[ndarray, " sample *column"],
-    subject: Int[ndarray, " sample"],
+    subject: Int[ndarray, " _"],
     resamples: int,
     generator: np.random.Generator,
     level: float = 0.95,
@@ -53,8 +53,8 @@ def bootstrap_mean(
 
 def bootstrap_difference(
     first: Float[ndarray, " sample"],
-    second: Float[ndarray, " sample"],
-    subject: Int[ndarray, " sample"],
+    second: Float[ndarray, " _"],
+    subject: Int[ndarray, " _"],
     resamples: int,
     generator: np.random.Generator,
     level: float = 0.95,

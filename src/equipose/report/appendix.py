@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from equipose.report import findings
+from equipose.report.canvas import Canvas, section
 from equipose.report.charts.cost import cost_chart, cost_of
 from equipose.report.markup import (
     TIMES,
@@ -23,7 +24,6 @@ from equipose.report.markup import (
     table,
     tag,
 )
-from equipose.report.sections import Canvas, section
 from equipose.report.study import Series, Study, flatten, mean_or_none, sensor, sensors, setting_differences
 
 

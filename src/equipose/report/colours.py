@@ -1,8 +1,8 @@
 """Colours by role, in a light and a dark theme. The charts and the style sheet take them from here.
 
 A chart names a role such as ``@m0`` (first modality); the page replaces it by the theme's colour. The data colours
-are those of Okabe and Ito, which stay apart for colour-blind readers, adjusted in lightness per theme. Colour is never the only
-sign: symbols, dashes or words say the same.
+are those of Okabe and Ito, which stay apart for colour-blind readers, adjusted in lightness per theme. Colour is
+never the only sign: symbols, dashes or words say the same.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ MODALITY_SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "star
 
 
 def themes(modalities: Sequence[str], strategies: Sequence[str]) -> dict[str, dict[str, str]]:
-    """``{"light": {role: colour}, "dark": ...}`` with ``m0``, ``m1``, ... and ``s0``, ``s1``, ... in the given order."""
+    """Theme -> role -> colour; the modalities are ``m0``, ``m1``, ... and the strategies ``s0``, ``s1``, ..."""
     light, dark = dict(_LIGHT), dict(_DARK)
     for prefix, names, fixed in (("m", modalities, _MODALITIES), ("s", strategies, _STRATEGIES)):
         for i, pair in enumerate(_assigned(names, fixed)):

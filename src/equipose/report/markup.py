@@ -68,9 +68,9 @@ def bullets(items: Iterable[object], class_: str | None = None) -> Html:
     return tag("ul", *(tag("li", item) for item in items), class_=class_)
 
 
-def details(summary: object, *content: object) -> Html:
+def details(summary: object, *content: object, opened: bool = False) -> Html:
     """A part that opens on a click."""
-    return tag("details", tag("summary", summary), *content)
+    return tag("details", tag("summary", summary), *content, open="open" if opened else None)
 
 
 def note(*content: object) -> Html:

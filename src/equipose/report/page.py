@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 from pathlib import Path
 
 from equipose.errors import DataError, UsageError
-from equipose.report import appendix, sections
+from equipose.report import appendix, sections, sensors
+from equipose.report.canvas import Canvas
 from equipose.report.colours import style_variables, themes
 from equipose.report.load import load_run
 from equipose.report.markup import embed, tag
@@ -61,7 +61,7 @@ def write_report(runs: Sequence[Path], out: Path | None = None) -> Path:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_text(page, encoding="utf-8")
-        os.replace(temporary, target)
+        temporary.replace(target)
     except OSError as error:
         raise DataError(f"cannot write {target}: {error.strerror}; choose another place with --out FILE") from None
     return target
@@ -71,13 +71,13 @@ def render(study: Study) -> str:
     """The whole page as text."""
     from plotly.offline import get_plotlyjs
 
-    canvas = sections.Canvas()
+    canvas = Canvas()
     clips = scene_payload(study)
     body = (
         sections.overview(study),
         sections.accuracy_section(study, canvas),
-        sections.subsets_section(study, canvas),
-        sections.contributions_section(study, canvas),
+        sensors.subsets_section(study, canvas),
+        sensors.contributions_section(study, canvas),
         sections.failure_section(study, canvas),
         appendix.cost_section(study, canvas),
         appendix.scene_section(len(clips["clips"]), clips["left_out"]),

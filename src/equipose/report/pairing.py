@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from equipose.report.load import Predictions
+from equipose.report.run import Predictions
 
 RESAMPLES = 2000
 _SAME_TARGET_M = 1e-4

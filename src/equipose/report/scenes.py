@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from equipose.report.load import Scene
+from equipose.report.run import Scene
 from equipose.report.study import Series, Study, sensor
 from equipose.skeleton import SKELETONS
 
@@ -51,7 +51,7 @@ def _clip(study: Study, name: str, members: Sequence[tuple[Series, Scene]]) -> d
     joints = scene.target.shape[1]
     skeleton = SKELETONS.get(members[0][0].run.metrics.skeleton)
     bones = skeleton.bones if skeleton is not None and len(skeleton) == joints else ()
-    poses = [{"label": "true pose", "colour": "@truth", "xyz": _packed(scene.target[:time])}]
+    poses: list[dict[str, Any]] = [{"label": "true pose", "colour": "@truth", "xyz": _packed(scene.target[:time])}]
     for series, own in members:
         error = 1000.0 * np.linalg.norm(own.joints[:time].astype(np.float64) - scene.target[:time], axis=-1).mean(-1)
         poses.append(

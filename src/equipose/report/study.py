@@ -9,8 +9,8 @@ from statistics import fmean
 from typing import Any
 
 from equipose.modality import MODALITIES
-from equipose.report.load import Estimate, Run
 from equipose.report.pairing import Difference, Unpaired, compare
+from equipose.report.run import Estimate, Run
 from equipose.report.schema import CoalitionError
 
 _LABELS = {"joint": "joint training", "awc": "AWC"}

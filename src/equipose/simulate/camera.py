@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float
 
 from equipose.simulate.body import RADII, capsule_ends
 from equipose.simulate.geometry import capsule_distance
+from equipose.simulate.room import Room
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,7 @@ def occluded(joints: Float[np.ndarray, "time 17 3"], girth: float, camera: Camer
 
 def observe(
     joints: Float[np.ndarray, "time 17 3"],
+    room: Room,
     generator: np.random.Generator,
     girth: float = 1.0,
     sensor: str = "rgb",
@@ -92,6 +94,7 @@ def observe(
 
     Args:
         joints: metres, camera frame.
+        room: its light scales the errors.
         generator: source of the detector's errors.
         girth: factor on the body's capsule radii.
         sensor: ``rgb``, ``infra1`` or ``infra2``.
@@ -113,6 +116,6 @@ def observe(
     for t in range(1, count):
         smooth[t] = detector.correlation * smooth[t - 1] + np.sqrt(1 - detector.correlation**2) * white[t]
     hidden = occluded(joints, girth, camera)
-    sigma = detector.visible * _DIFFICULTY * np.where(hidden, detector.hidden_factor, 1.0)
+    sigma = room.dimness * detector.visible * _DIFFICULTY * np.where(hidden, detector.hidden_factor, 1.0)
     error = smooth * sigma[..., None] + bias + is_blunder * blunder
     return (pixels + error * (3.2 / joints[..., 2:3])).astype(np.float32)

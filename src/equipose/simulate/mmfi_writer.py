@@ -99,11 +99,11 @@ def simulate_recording(job: Job) -> dict[str, list[bytes]]:
     for name in job.modalities:
         random = generator(name)
         if name in camera.CAMERAS:
-            files[name] = [npy_file(frame) for frame in camera.observe(joints, random, girth, name)]
+            files[name] = [npy_file(frame) for frame in camera.observe(joints, room, random, girth, name)]
         elif name == "lidar":
             files[name] = [cloud.tobytes() for cloud in lidar.scan(joints, room, random, girth)]
         elif name == "mmwave":
-            clouds = radar.detect(joints, room.radar_position, random, girth, FRAME_RATE_HZ)
+            clouds = radar.detect(joints, room, random, girth, FRAME_RATE_HZ)
             files[name] = [cloud.tobytes() for cloud in clouds]
         elif name == "wifi":
             amplitude, phase = wifi.observe(joints, room, random, girth)

@@ -4,18 +4,21 @@ Every limb carries point scatterers on the side that faces the radar. One of the
 ``A exp(j (2 pi q n / N + 2 pi f m + phase_a))`` over samples n, chirps m and antennas a, with q = 2 B R / c: a product
 of three one-dimensional factors. Window, clutter filter and FFT are linear and act on one axis each, so they are
 applied to the factors, and the whole range x Doppler x antenna cube is one matrix product per frame. Noise is added to
-the cube. Then OS-CFAR (Rohling 1983) over range, an azimuth FFT and the elevation phase, as in TI's demonstration.
+the cube. Reflectivities are Swerling 1: constant over a frame's 10 ms, independent between frames, because a limb that
+turns by a degree or two shows another glint at 5 mm wavelength. Echoes that bounce off the floor once, on the way out or
+back, make ghosts behind the body. Then OS-CFAR (Rohling 1983) over range, an azimuth FFT and the elevation phase, as in TI's demonstration.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from jaxtyping import Complex64, Float, Float32
 
 from equipose.simulate.body import CAPSULES, RADII, capsule_ends, velocity
 from equipose.simulate.geometry import capsule_distance
+from equipose.simulate.room import Room
 
 SPEED_OF_LIGHT = 299_792_458.0
 _CHUNK = 8
@@ -45,6 +48,7 @@ class Radar:
         threshold_db: over that noise.
         max_points: strongest detections kept.
         frame_loss: share of frames lost on the way to the disk.
+        floor_reflection: field reflection factor of the floor at 60 GHz and grazing incidence.
     """
 
     carrier: float = 61.8e9
@@ -59,6 +63,7 @@ class Radar:
     threshold_db: float = 11.0
     max_points: int = 64
     frame_loss: float = 0.02
+    floor_reflection: float = 0.35
 
     @property
     def wavelength(self) -> float:
@@ -95,17 +100,17 @@ class Scatterers:
     amplitude: np.ndarray
 
 
-def body_reflectivity(generator: np.random.Generator) -> np.ndarray:
-    """Complex reflectivity of each scatterer of one body (144,): Rayleigh size, uniform phase, fixed in time."""
-    parts = generator.standard_normal((2, len(CAPSULES) * _PER_CAPSULE))
-    return ((parts[0] + 1j * parts[1]) / np.sqrt(2)).astype(np.complex64)
+def reflectivity(count: int, generator: np.random.Generator) -> Complex64[np.ndarray, "time scatterer"]:
+    """Complex reflectivity of each of the body's 144 scatterers in each frame: Rayleigh size, uniform phase."""
+    parts = generator.standard_normal((count, len(CAPSULES) * _PER_CAPSULE, 2), dtype=np.float32)
+    return parts.view(np.complex64)[..., 0] * np.float32(np.sqrt(0.5))
 
 
 def body_scatterers(
     joints: Float[np.ndarray, "time 17 3"],
     joint_velocity: Float[np.ndarray, "time 17 3"],
     position: Float[np.ndarray, "3"],
-    reflectivity: np.ndarray,
+    glints: Complex64[np.ndarray, "time scatterer"],
     girth: float = 1.0,
 ) -> Scatterers:
     """Eight scatterers per capsule, on the surface towards the radar; hidden ones are attenuated by 26 dB.
@@ -114,7 +119,7 @@ def body_scatterers(
         joints: metres, camera frame.
         joint_velocity: metres per second, camera frame.
         position: of the radar, metres, camera frame.
-        reflectivity: from ``body_reflectivity``.
+        glints: from ``reflectivity``.
         girth: factor on the capsule radii.
     """
     start, end = (ends - position for ends in capsule_ends(joints.astype(np.float64)))
@@ -149,7 +154,38 @@ def body_scatterers(
         speed=(speed_vector * direction).sum(-1).reshape(flat),
         right=direction[..., 0].reshape(flat),
         up=-direction[..., 1].reshape(flat),
-        amplitude=strength * reflectivity,
+        amplitude=strength * glints,
+    )
+
+
+def floor_ghosts(direct: Scatterers, height: float, reflection: float) -> Scatterers:
+    """Echoes with one floor bounce, of every fourth scatterer at twice its amplitude (equal power).
+
+    The delay is the mean of the direct and the bounced way. Only transmitters differ in height, so the elevation
+    phase is that of the way out: bounced for one ghost, direct for the other. Radial speed is taken as unchanged.
+
+    Args:
+        direct: the body's own echoes.
+        height: of the radar above the floor, metres.
+        reflection: field reflection factor of the floor.
+    """
+    part = np.s_[:, 1::4]
+    distance, right, up = direct.distance[part], direct.right[part], direct.up[part]
+    below = -2 * height - up * distance
+    bounced = np.sqrt(distance**2 * (1 - up**2) + below**2)
+    mean = 0.5 * (distance + bounced)
+    both = (mean, direct.speed[part], right, 2 * reflection * direct.amplitude[part])
+    distance2, speed2, right2, amplitude2 = (np.concatenate([each, each], axis=1) for each in both)
+    return Scatterers(distance2, speed2, right2, np.concatenate([up, below / bounced], axis=1), amplitude2)
+
+
+def join(first: Scatterers, second: Scatterers) -> Scatterers:
+    """Both sets of echoes."""
+    return Scatterers(
+        *(
+            np.concatenate([getattr(first, field.name), getattr(second, field.name)], axis=1)
+            for field in fields(Scatterers)
+        )
     )
 
 
@@ -238,9 +274,7 @@ def detect_points(
     power = np.square(echoes.real).sum(-1) + np.square(echoes.imag).sum(-1)
     noise = np.partition(power, radar.rank, axis=1)[:, radar.rank][:, None]
     snr = power / noise
-    # Keep the crest along Doppler: the window spreads every echo over three bins.
-    crest = (power >= np.roll(power, 1, axis=2)) & (power >= np.roll(power, -1, axis=2))
-    found = (snr > 10 ** (radar.threshold_db / 10)) & crest
+    found = snr > 10 ** (radar.threshold_db / 10)
     frame, range_bin, doppler_bin = np.nonzero(found)
     level = 10 * np.log10(snr[frame, range_bin, doppler_bin].astype(np.float64))
     speed = (doppler_bin - radar.num_chirps // 2) * radar.doppler_step
@@ -293,7 +327,7 @@ def _angles(snapshot: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, n
 
 def detect(
     joints: Float[np.ndarray, "time 17 3"],
-    position: Float[np.ndarray, "3"],
+    room: Room,
     generator: np.random.Generator,
     girth: float = 1.0,
     frame_rate: float = 10.0,
@@ -306,7 +340,7 @@ def detect(
 
     Args:
         joints: metres, camera frame.
-        position: of the radar, metres, camera frame.
+        room: the radar's place and the floor.
         generator: source of reflectivities, noise and lost frames.
         girth: factor on the body's capsule radii.
         frame_rate: of ``joints``, Hz.
@@ -320,16 +354,17 @@ def detect(
     radar = radar or Radar()
     if joint_velocity is None:
         joint_velocity = velocity(joints, frame_rate)
-    reflectivity = body_reflectivity(generator)
+    position = room.radar_position
+    height = float(room.high[1] - position[1])
     breath = _breathing(joints.shape[0], frame_rate, generator)
     lost = generator.random(joints.shape[0]) < radar.frame_loss
     noise = np.float32(10 ** (radar.noise_db / 20) / np.sqrt(2))
     clouds: list[np.ndarray] = []
     for first in range(0, joints.shape[0], _CHUNK):
         part = slice(first, first + _CHUNK)
-        echoes = cube(
-            body_scatterers(joints[part], joint_velocity[part] + breath[part], position, reflectivity, girth), radar
-        )
+        glints = reflectivity(joints[part].shape[0], generator)
+        body = body_scatterers(joints[part], joint_velocity[part] + breath[part], position, glints, girth)
+        echoes = cube(join(body, floor_ghosts(body, height, radar.floor_reflection)), radar)
         flat = echoes.view(np.float32)
         flat += noise * generator.standard_normal(flat.shape, dtype=np.float32)
         clouds += detect_points(echoes, radar)

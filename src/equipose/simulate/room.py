@@ -31,6 +31,7 @@ class Room:
         scatterers: (18, 3) points of furniture that scatter radio waves.
         scatterer_strength: (18,) square root of (radar cross-section / 4 pi), metres.
         spot: (2,) x and z of the place where people stand, on average.
+        dimness: factor on the errors of the cameras' joint detector.
         lidar_position: (3,) LiDAR.
         radar_position: (3,) radar.
         wifi_transmitter: (3,) antenna.
@@ -46,6 +47,7 @@ class Room:
     scatterers: Float[np.ndarray, "18 3"]
     scatterer_strength: Float[np.ndarray, "18"]
     spot: Float[np.ndarray, "2"]
+    dimness: float
     lidar_position: Float[np.ndarray, "3"]
     radar_position: Float[np.ndarray, "3"]
     wifi_transmitter: Float[np.ndarray, "3"]
@@ -92,6 +94,7 @@ def make_room(seed: int, environment: int, placement: Placement | None = None) -
         scatterers=scatterers,
         scatterer_strength=strength,
         spot=spot,
+        dimness=float(generator.uniform(0.85, 1.2)),
         lidar_position=np.array([0.0, -0.2, 0.1]) + generator.normal(0.0, 0.015, 3),
         radar_position=generator.normal(0.0, 0.015, 3),
         wifi_transmitter=transmitter,

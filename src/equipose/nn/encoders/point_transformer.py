@@ -48,6 +48,8 @@ class PointTransformerSettings(Settings):
     """Attention blocks over all tokens after the last stage."""
     hidden: int = 32
     """Length of a point's hidden vector inside a group; 0: that of the stage's tokens."""
+    hidden_layers: Literal[1, 2] = 2
+    """Layers of the perceptron that makes it."""
     heads: int = 4
     centroids: Literal["curve", "farthest"] = "curve"
     pool: Literal["attention", "max"] = "attention"
@@ -199,7 +201,7 @@ class _GroupPool(nn.Module):
         heads = settings.heads if settings.pool == "attention" else 0
         self.point = nn.Linear(before + 3, hidden, bias=False)
         self.centre = nn.Linear(3, hidden)
-        self.second = nn.Linear(hidden, hidden)
+        self.second = nn.Linear(hidden, hidden) if settings.hidden_layers > 1 else None
         self.weigh = nn.Linear(hidden, heads) if heads > 0 else None
         self.join = nn.Linear(hidden * max(heads, 1), channels)
         self.norm = nn.LayerNorm(channels)
@@ -215,7 +217,8 @@ class _GroupPool(nn.Module):
     ) -> Float[Tensor, "batch token channel"]:
         gathered = torch.cat([5.0 * relative, gather_points(features, group)], -1)
         hidden = torch.relu(self.point(gathered) + self.centre(centre)[:, :, None])
-        hidden = torch.relu(self.second(hidden))
+        if self.second is not None:
+            hidden = torch.relu(self.second(hidden))
         if self.weigh is not None:
             weights = _weights(self.weigh(hidden), present)
             pooled = (weights.transpose(2, 3) @ hidden).flatten(2)

@@ -25,6 +25,8 @@ from equipose.types import Dense
 FOCAL_LENGTH = 615.0
 """Pixels. The colour camera of MM-Fi's RealSense D435 at 640 x 480; no calibration is published."""
 PRINCIPAL_POINT = (320.0, 240.0)
+TYPICAL_LOWEST = 0.24
+"""Downward slope of the ray to a standing person's feet at 3 m."""
 TYPICAL_SIZE = 0.13
 """Root mean square distance of a standing person's joints from their centre at 3 m, in viewing-ray units."""
 
@@ -58,7 +60,7 @@ class TemporalConvEncoder(nn.Module):
         super().__init__()
         num_folds = max(0, math.ceil(math.log(layout.window, 3) - 1e-9))
         self.window = 3**num_folds
-        self.embed = nn.Linear(2 * layout.shape[0] + 4, settings.channels)
+        self.embed = nn.Linear(4 * layout.shape[0] + 3, settings.channels)
         self.folds = nn.ModuleList(_Fold(settings.channels) for _ in range(num_folds))
         self.out = nn.Sequential(
             nn.LayerNorm(settings.channels),
@@ -109,6 +111,7 @@ def ray_features(
     relative = rays - centre[:, :, None]
     size = relative.square().sum(-1).mean(-1).clamp_min(1e-4).sqrt()
     shape = relative / size[..., None, None]
-    place = torch.stack([centre[..., 0] * 5.0, centre[..., 1] * 5.0, TYPICAL_SIZE / size, torch.ones_like(size)], -1)
-    features = torch.cat([shape.flatten(2), place], -1)
+    lowest = rays[..., 1].amax(2).clamp_min(0.05)
+    place = torch.stack([TYPICAL_SIZE / size, TYPICAL_LOWEST / lowest, torch.ones_like(size)], -1)
+    features = torch.cat([shape.flatten(2), 5.0 * rays.flatten(2), place], -1)
     return torch.where(valid[..., None], features, 0.0)

@@ -3,7 +3,8 @@
 const equipose = (() => {
   const root = document.documentElement;
   const payload = JSON.parse(document.getElementById("payload").textContent);
-  const options = { responsive: true, displaylogo: false, scrollZoom: false, modeBarButtons: [["toImage"]] };
+  const options = { responsive: true, displaylogo: false, scrollZoom: false, modeBarButtons: [["toImage"]],
+    displayModeBar: window.innerWidth < 600 ? false : "hover" };
   const listeners = [];
 
   // A colour in the payload is a role such as "@ink"; give the theme's colour for it, at any depth.

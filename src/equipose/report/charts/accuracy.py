@@ -44,7 +44,8 @@ def error_chart(study: Study, measure: Literal["MPJPE", "PA-MPJPE"]) -> Chart:
             "cliponaxis": False,
             "marker": {"color": rows[i][3], "symbol": rows[i][4], "size": 9, "line": {"width": 2, "color": rows[i][3]}},
             "error_x": error_bars([values[i]], [rows[i][2]], rows[i][3]),
-            "hovertemplate": f"{plain(rows[i][0])}<br>{number(values[i], 2, 'mm')} {interval(rows[i][2], 2)}<extra></extra>",
+            "hovertemplate": f"{plain(rows[i][0])}<br>{number(values[i], 2, 'mm')} "
+            f"{interval(rows[i][2], 2)}<extra></extra>",
         }
         for i in shown
     ]
@@ -86,20 +87,16 @@ def difference_chart(study: Study) -> Chart | None:
             "cliponaxis": False,
             "marker": {"color": colour, "symbol": symbol, "size": 11},
             "error_x": error_bars([each.change_mm], [each.interval], colour),
-            "hovertemplate": f"{plain(label)}<br>{change(each.change_mm, 2, 'mm')} {interval(each.interval, 2, True)}<extra></extra>",
+            "hovertemplate": f"{plain(label)}<br>{change(each.change_mm, 2, 'mm')} "
+            f"{interval(each.interval, 2, True)}<extra></extra>",
         }
         for i, (label, each, colour, symbol) in enumerate(rows)
     ]
-    reference = plain(study.reference.label)
     return Chart(
         traces,
         layout(
             94 + 46 * len(rows),
-            xaxis=axis(
-                f"better   \N{LEFTWARDS ARROW}   mm against {reference}   \N{RIGHTWARDS ARROW}   worse",
-                range=[-reach, reach],
-                zeroline=False,
-            ),
+            xaxis=axis("change in error, mm (left: better)", range=[-reach, reach], zeroline=False),
             yaxis=rows_axis([label for label, *_ in rows]),
             shapes=[vertical_line(0.0, "@ink", "solid")],
         ),

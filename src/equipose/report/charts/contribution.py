@@ -9,7 +9,7 @@ from equipose.report.charts.accuracy import epoch_ticks
 from equipose.report.charts.base import Chart, axis, error_bars, layout, legend_above, plain, rows_axis
 from equipose.report.colours import MODALITY_SYMBOLS
 from equipose.report.markup import interval, number, percent
-from equipose.report.load import Estimate
+from equipose.report.run import Estimate
 from equipose.report.schema import EpochRecord
 from equipose.report.study import Series, Study, sensor, shares
 

@@ -18,7 +18,8 @@ _ROW_HEIGHT = 29
 
 def subset_rows(series: Sequence[Series]) -> list[tuple[str, ...]]:
     """The subsets with a sensor, small ones first, then by the first run's error; cut to the singles, the
-    leave-one-outs and the full set where there are too many for one chart."""
+    leave-one-outs and the full set where there are too many for one chart.
+    """
     metrics = series[0].run.metrics
     rows = [row for row in metrics.coalitions if row.modalities]
     if len(rows) > MOST_ROWS:
@@ -119,7 +120,7 @@ def subset_chart(study: Study, series: Sequence[Series]) -> Chart:
             legend={**legend_above(), "yanchor": "top", "y": -52 / (_ROW_HEIGHT * len(rows))},
             margin={"l": 8, "r": 16, "t": 30, "b": 60},
         ),
-        "Error of every subset of the sensors; a ring marks subsets that are worse than a smaller subset of themselves.",
+        "Error of every subset of the sensors; a ring marks subsets that are worse than a smaller part of them.",
     )
 
 
