@@ -1,7 +1,7 @@
 """Peak memory of the audit and of packing against the number of recordings, and the time to open what was packed.
 
 A skeleton of MM-Fi is written: up to 1,080 recordings in its own layout, with a few frames each. Every step runs in a
-fresh process; its peak resident memory and that of its largest worker are read from the operating system. Memory that
+fresh process; its peak resident memory and that of its largest worker are read from Linux. Memory that
 does not grow with the number of recordings shows as equal rows. A second table grows the number of frames instead.
 
     python benchmarks/bm_packing_memory.py --out benchmarks/results/packing_memory.json

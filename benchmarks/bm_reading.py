@@ -97,11 +97,13 @@ def measure(root: Path, packed: Path, repeats: int, samples: int) -> dict[str, o
             if repeat:  # the first round warms the caches
                 times[name].append(seconds)
     rate = {name: 1.0 / float(np.median(values)) for name, values in times.items()}
+    ratio = rate["packed_batch_64"] / rate["toolbox_batch_64"]
     return {
         "samples_per_second": {name: round(value) for name, value in rate.items()},
         "milliseconds_per_call": {name: round(1e3 * ways[name][1] / value, 4) for name, value in rate.items()},
         "ratio_single": round(rate["packed_single"] / rate["toolbox_single"], 1),
-        "ratio_batch_64": round(rate["packed_batch_64"] / rate["toolbox_batch_64"], 1),
+        "ratio_batch_64": round(ratio, 1),
+        "bar_ratio_batch_64_at_least_20": ratio >= 20.0,
         "ratio_training_batch_64_single_frames": round(
             rate["packed_training_batch_64_single_frames"] / rate["toolbox_batch_64"], 1
         ),

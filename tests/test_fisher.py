@@ -52,7 +52,7 @@ def by_hand(model, batches):
             one = batch.select(torch.tensor([i]))
             value = loss(model(one), one)[0]
             value.backward()
-            losses.append(float(value))
+            losses.append(float(value.detach()))
             for name, p in model.named_parameters():
                 gradient = np.zeros(p.shape) if p.grad is None else p.grad.double().numpy()
                 squares.setdefault(name, []).append(gradient**2)

@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
 
 from equipose.errors import UsageError, unknown_name
-from equipose.modality import DEFAULT_MODALITIES
-
+from equipose.modality import DEFAULT_MODALITIES, MODALITIES
 
 T = TypeVar("T", bound=BaseModel)
+V = TypeVar("V")
+PerModality = dict[str, V]
+"""Modality -> value. A recipe names only what differs; the other sensors keep their defaults."""
 
 
 class Settings(BaseModel):
@@ -36,6 +38,12 @@ class Extrinsics(Settings):
 
     offset: tuple[float, float, float] = (0.0, 0.0, 0.0)
     """Position of the sensor in the camera frame, metres."""
+
+
+_WINDOWS = {"rgb": 9, "infra1": 9, "infra2": 9, "depth": 1, "lidar": 1, "mmwave": 5, "wifi": 3}
+_POINTS = {"lidar": 256, "mmwave": 96}
+_CROP = {"lidar": (-1.5, 1.5, -1.6, 0.7, 1.8, 4.8), "mmwave": (-2.0, 2.0, -2.0, 1.5, 0.5, 6.0)}
+_EXTRINSICS = {"lidar": Extrinsics(offset=(0.0, -0.2, 0.1)), "mmwave": Extrinsics()}
 
 
 class DataSettings(Settings):
@@ -56,26 +64,29 @@ class DataSettings(Settings):
     split_seed: int = 0
     frame_stride: int = Field(default=1, ge=1)
     """Use every n-th frame as a sample (windows still see all frames)."""
-    windows: dict[str, int] = {
-        "rgb": 9,
-        "infra1": 9,
-        "infra2": 9,
-        "depth": 1,
-        "lidar": 1,
-        "mmwave": 5,
-        "wifi": 3,
-    }
+    windows: PerModality[PositiveInt] = _WINDOWS
     """Frames per sensor, centred on the sample's frame and clamped to the recording."""
-    points: dict[str, int] = {"lidar": 256, "mmwave": 96}
+    points: PerModality[PositiveInt] = _POINTS
     """Points a cloud is cut to (random in training, evenly spaced otherwise)."""
-    crop: dict[str, tuple[float, float, float, float, float, float]] = {
-        "lidar": (-1.5, 1.5, -1.6, 0.7, 1.8, 4.8),
-        "mmwave": (-2.0, 2.0, -2.0, 1.5, 0.5, 6.0),
-    }
+    crop: PerModality[tuple[float, float, float, float, float, float]] = _CROP
     """Box a cloud is cropped to, camera frame, metres: x min, x max, y min, y max, z min, z max."""
-    extrinsics: dict[str, Extrinsics] = {"lidar": Extrinsics(offset=(0.0, -0.2, 0.1)), "mmwave": Extrinsics()}
+    extrinsics: PerModality[Extrinsics] = _EXTRINSICS
     radar_columns: tuple[str, str] = ("snr", "doppler")
     """Meaning of radar columns 3 and 4. The MM-Fi paper says the opposite of what its files hold."""
+
+    @field_validator("windows", "points", "crop", "extrinsics", mode="before")
+    @classmethod
+    def _with_defaults(cls, value: Any, info: Any) -> Any:
+        """Sensors that are not named keep their default.
+
+        ``info`` is pydantic's ``ValidationInfo``, a protocol that the tests' run-time type checker cannot check.
+        """
+        if not isinstance(value, dict):
+            return value
+        for name in value:
+            if name not in MODALITIES:
+                raise ValueError(str(unknown_name("modality", name, MODALITIES)))
+        return {**cls.model_fields[info.field_name].default, **value}
 
 
 class ModelSettings(Settings):

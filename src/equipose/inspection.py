@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -10,13 +10,14 @@ from torch import nn
 
 
 @contextmanager
-def evaluating(model: object) -> Iterator[None]:
+def evaluating(model: object, outside: Iterable[str] = ()) -> Iterator[None]:
     """Evaluation mode without gradients; each module's own training flag is restored.
 
     Args:
         model: anything; only an ``nn.Module`` has flags to switch.
+        outside: names of direct children that will not run, whose flags need no switching.
     """
-    training = [m for m in model.modules() if m.training] if isinstance(model, nn.Module) else []
+    training = [module for module in _modules(model, set(outside)) if module.training]
     for module in training:
         module.training = False
     try:
@@ -27,13 +28,19 @@ def evaluating(model: object) -> Iterator[None]:
             module.training = True
 
 
-def _parameters(model: object) -> list[nn.Parameter]:
-    return list(model.parameters()) if isinstance(model, nn.Module) else []
-
-
 @contextmanager
 def untouched(model: object) -> Iterator[None]:
     """``evaluating``, and torch's random state on the CPU and the model's devices is restored too."""
-    devices = sorted({p.device.index for p in _parameters(model) if p.device.type == "cuda"})
+    parameters = model.parameters() if isinstance(model, nn.Module) else ()
+    devices = sorted({p.device.index for p in parameters if p.device.type == "cuda"})
     with torch.random.fork_rng(devices=devices), evaluating(model):
         yield
+
+
+def _modules(model: object, outside: set[str]) -> Iterator[nn.Module]:
+    """The model and all below it, but for some direct children."""
+    if isinstance(model, nn.Module):
+        yield model
+        for name, child in model.named_children():
+            if name not in outside:
+                yield from child.modules()

@@ -73,6 +73,10 @@ def objective(strategy, model, batch):
     return strategy.objective(model, {}, output, batch, torch.tensor(0.25))
 
 
+def energy(terms):
+    return float(terms.terms["awc"].detach())
+
+
 def numpy_fisher(model, batches, unit=1.0):
     """Mean squared gradient, sample by sample, in float64."""
     squares, losses = {}, []
@@ -83,7 +87,7 @@ def numpy_fisher(model, batches, unit=1.0):
             model.zero_grad()
             loss = loss_in(unit)(model(one), one)[0]
             loss.backward()
-            losses.append(float(loss))
+            losses.append(float(loss.detach()))
             for m in model.modalities:
                 for name, p in model.named_parameters_of(m).items():
                     squares.setdefault(m, {}).setdefault(name, []).append(p.grad.double().numpy() ** 2)
@@ -94,7 +98,7 @@ def numpy_fisher(model, batches, unit=1.0):
 @pytest.mark.parametrize("scaling", ["scale_free", "raw"])
 def test_penalty_equals_the_equation(make_model, batches, scaling):
     model = make_model()
-    fisher, loss = numpy_fisher(model, batches)
+    fisher, _ = numpy_fisher(model, batches)
     start = {name: p.detach().double().numpy().copy() for name, p in model.named_parameters()}
     strategy = awc(alpha_superior=3.0, alpha_inferior=0.7, alpha_scaling=scaling)
     strategy.begin_epoch(model, make_probe(batches))
@@ -102,7 +106,7 @@ def test_penalty_equals_the_equation(make_model, batches, scaling):
         for p in model.parameters():
             p.add_(0.1 * torch.randn(p.shape, generator=torch.Generator().manual_seed(p.numel())))
     mean = np.mean(np.concatenate([f.ravel() for named in fisher.values() for f in named.values()]))
-    factor = 1.0 if scaling == "raw" else loss / mean
+    factor = 1.0 if scaling == "raw" else mean**-0.5
     expected, gradients = 0.0, {}
     for m, alpha in (("rgb", 3.0), ("lidar", 3.0), ("wifi", 0.7)):
         for name, p in model.named_parameters_of(m).items():
@@ -111,7 +115,7 @@ def test_penalty_equals_the_equation(make_model, batches, scaling):
             gradients[name] = alpha * factor * fisher[m][name] * way
     terms = objective(strategy, model, batches[0])
     assert list(terms.terms) == ["pose", "awc"]
-    assert float(terms.terms["awc"]) == pytest.approx(expected, rel=1e-4)
+    assert energy(terms) == pytest.approx(expected, rel=1e-4)
     terms.terms["awc"].backward()
     for name, p in model.named_parameters():
         if name in gradients:
@@ -154,7 +158,7 @@ def test_the_constraint_changes_training_and_leaves_random_state_alone(make_mode
 @pytest.mark.parametrize("penalty", ["loss", "proximal"])
 def test_a_stronger_constraint_moves_encoders_less(make_model, batches, penalty):
     moved = []
-    for alpha in (0.0, 10.0, 1000.0):
+    for alpha in (0.0, 2.0, 10.0) if penalty == "loss" else (0.0, 10.0, 1000.0):
         model = make_model()
         start = torch.cat([p.detach().flatten().clone() for p in model.parameters_of("rgb")])
         train(
@@ -163,6 +167,7 @@ def test_a_stronger_constraint_moves_encoders_less(make_model, batches, penalty)
             make_probe(batches),
             batches,
             epochs=1,
+            optimizer="sgd",  # Adam normalises a penalty away, and swings about a stiff one
         )
         moved.append(float((torch.cat([p.detach().flatten() for p in model.parameters_of("rgb")]) - start).norm()))
     assert moved[0] > moved[1] > moved[2]
@@ -172,11 +177,11 @@ def test_penalty_is_exactly_zero_at_each_epochs_start(make_model, batches):
     model, strategy = make_model(), awc()
     for epoch in range(3):
         strategy.begin_epoch(model, make_probe(batches, epoch))
-        assert float(objective(strategy, model, batches[0]).terms["awc"]) == 0.0
+        assert energy(objective(strategy, model, batches[0])) == 0.0
         with torch.no_grad():
             for p in model.parameters():
                 p.add_(0.05)
-        assert float(objective(strategy, model, batches[0]).terms["awc"]) > 0.0
+        assert energy(objective(strategy, model, batches[0])) > 0.0
 
 
 def test_the_initial_anchor_stays(make_model, batches):
@@ -187,7 +192,7 @@ def test_the_initial_anchor_stays(make_model, batches):
         for p in model.parameters():
             p.add_(0.05)
     strategy.begin_epoch(model, make_probe(batches, 1))
-    assert float(objective(strategy, model, batches[0]).terms["awc"]) > 0.0
+    assert energy(objective(strategy, model, batches[0])) > 0.0
     assert all(torch.equal(v, start[k]) for k, v in strategy.state_dict()["anchor"].items())
 
 
@@ -219,7 +224,7 @@ def test_a_raw_alpha_depends_on_the_unit(make_model, batches):
         with torch.no_grad():
             for p in model.parameters():
                 p.add_(0.1)
-        energies.append(float(objective(strategy, model, batches[0]).terms["awc"]))
+        energies.append(energy(objective(strategy, model, batches[0])))
     assert energies[1] == pytest.approx(1e6 * energies[0], rel=1e-3)
 
 
@@ -272,7 +277,7 @@ def test_log_speaks_json(make_model, batches):
     assert json.loads(json.dumps(strategy.log()))["window_open"] is False
     strategy.begin_epoch(model, make_probe(batches))
     log = json.loads(json.dumps(strategy.log()))
-    superior, inferior = DEFAULT_ALPHA["scale_free", "loss"]
+    superior, inferior = DEFAULT_ALPHA["scale_free"]
     assert log["window_open"] is True
     assert log["groups"] == GROUPS
     assert log["alpha"] == {"rgb": superior, "lidar": superior, "wifi": inferior}
@@ -320,7 +325,7 @@ def test_one_modality_and_frozen_parameters(make_model, make_batch):
     strategy.begin_epoch(model, make_probe([batch], contribution={"rgb": 1.0}))
     assert strategy.log()["groups"] == {"rgb": "superior"}
     assert "encoders.rgb.first.weight" not in strategy.state_dict()["anchor"]
-    assert float(objective(strategy, model, batch).terms["awc"]) == 0.0
+    assert energy(objective(strategy, model, batch)) == 0.0
 
 
 def test_processes_agree_on_their_mean(make_model, batches):

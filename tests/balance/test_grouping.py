@@ -59,5 +59,5 @@ def test_what_cannot_be_split_is_superior():
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_diverged_training_is_told(bad):
-    with pytest.raises(UsageError, match="'b'.*diverged"):
+    with pytest.raises(UsageError, match=r"'b'.*diverged"):
         two_means({"a": 1.0, "b": bad})

@@ -58,9 +58,7 @@ def test_linearity_scale_and_shift(game, a, b):
     _, values = game
     other = values.flip(0) ** 2
     scale = float(values.abs().max() + other.abs().max() + 10)
-    close(
-        shapley_values(a * values + b * other), a * shapley_values(values) + b * shapley_values(other), 10 * scale
-    )
+    close(shapley_values(a * values + b * other), a * shapley_values(values) + b * shapley_values(other), 10 * scale)
     close(shapley_values(values + 7.5), shapley_values(values), scale)
 
 

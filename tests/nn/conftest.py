@@ -38,7 +38,7 @@ def _input(name, batch, generator):
 
 @pytest.fixture
 def random_batch():
-    def make(modalities=("rgb", "lidar", "mmwave", "wifi"), batch=4, seed=0, joints=17):
+    def make(modalities=("rgb", "lidar", "mmwave", "wifi"), batch=3, seed=0, joints=17):
         generator = torch.Generator().manual_seed(seed)
         inputs = {name: _input(name, batch, generator) for name in modalities}
         target = torch.randn(batch, joints, 3, generator=generator) * 0.2 + torch.tensor([0.0, 0.0, 3.0])

@@ -6,8 +6,6 @@ import pytest
 import torch
 
 from equipose.nn.encoders.grouping import (
-    choose_centroids,
-    curve_order,
     farthest_centroids,
     gather_points,
     nearest_points,
@@ -42,26 +40,9 @@ def test_gather_points_equals_indexing(cloud):
     assert torch.equal(gather_points(position, index), expected)
 
 
-def test_curve_order_is_a_permutation_with_padding_last(cloud):
+def test_centroids_are_distinct_real_points(cloud):
     position, mask = cloud
-    order = curve_order(position, mask)
-    assert torch.equal(order.sort(1).values, torch.arange(50).expand(3, 50))
-    ranked = mask.gather(1, order)
-    assert torch.equal(ranked, ranked.sort(1, descending=True).values)
-
-
-def test_curve_keeps_neighbours_together(cloud):
-    """Steps along the curve are much shorter than steps in the array's order."""
-    position = torch.rand(1, 400, 3, generator=torch.Generator().manual_seed(0))
-    mask = torch.ones(1, 400, dtype=torch.bool)
-    walk = gather_points(position, curve_order(position, mask))
-    assert walk.diff(dim=1).norm(dim=-1).mean() < 0.4 * position.diff(dim=1).norm(dim=-1).mean()
-
-
-@pytest.mark.parametrize("choose", [choose_centroids, farthest_centroids])
-def test_centroids_are_distinct_real_points(choose, cloud):
-    position, mask = cloud
-    index, real = choose(position, mask, 8)
+    index, real = farthest_centroids(position, mask, 8)
     assert real.sum(1).tolist() == [8, 8, 4]
     for b in range(3):
         chosen = index[b][real[b]].tolist()
@@ -69,12 +50,11 @@ def test_centroids_are_distinct_real_points(choose, cloud):
         assert all(mask[b, i] for i in chosen)
 
 
-@pytest.mark.parametrize("choose", [choose_centroids, farthest_centroids])
-def test_centroids_do_not_depend_on_the_order_of_points(choose, cloud):
+def test_centroids_do_not_depend_on_the_order_of_points(cloud):
     position, mask = cloud
     order = torch.randperm(50, generator=torch.Generator().manual_seed(5))
-    a, real_a = choose(position, mask, 8)
-    b, real_b = choose(position[:, order], mask[:, order], 8)
+    a, real_a = farthest_centroids(position, mask, 8)
+    b, real_b = farthest_centroids(position[:, order], mask[:, order], 8)
     assert torch.equal(real_a, real_b)
     where_a, where_b = gather_points(position, a), gather_points(position[:, order], b)
     assert torch.equal(where_a[real_a], where_b[real_b])

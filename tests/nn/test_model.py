@@ -28,12 +28,15 @@ def mpjpe(output, batch):
     return (output.joints - batch.target).norm(dim=-1).mean(-1)
 
 
-@pytest.mark.parametrize("size", ["small", "paper"])
-@pytest.mark.parametrize("modalities", SUBSETS, ids="+".join)
-@pytest.mark.parametrize("fusion", FUSIONS)
+@pytest.mark.parametrize(
+    ("fusion", "modalities", "size"),
+    [
+        *((fusion, modalities, "small") for fusion in FUSIONS for modalities in SUBSETS),
+        ("concat", SUBSETS[-1], "paper"),
+    ],
+    ids=str,
+)
 def test_any_number_of_sensors(fusion, modalities, size, random_batch):
-    if size == "paper" and fusion != "concat":
-        pytest.skip("the fusions do not depend on the encoders' size")
     model = model_for(modalities, fusion=fusion, size=size)
     batch = random_batch(modalities, batch=2)
     output = model(batch)
@@ -68,7 +71,7 @@ def test_decoding_all_coalitions_equals_full_forwards_bit_for_bit(fusion, modali
         for row, coalition in enumerate(coalitions):
             alone = model.decode(features, coalition & present, stand_in).joints
             assert torch.equal(together[row], alone)
-            if not baseline:
+            if not baseline and len(modalities) < 6:
                 assert torch.equal(together[row], model(batch, coalition.expand(5, -1)).joints)
 
 
@@ -96,7 +99,7 @@ def test_a_sensor_outside_the_coalition_has_no_influence(fusion, absent, random_
     model = model_for(fusion=fusion)
     batch = random_batch()
     features = model.encode(batch)
-    coalition = torch.ones(4, 4, dtype=torch.bool)
+    coalition = torch.ones(3, 4, dtype=torch.bool)
     coalition[:, absent] = False
     changed = {**features, FOUR[absent]: features[FOUR[absent]] * 7.0 + 1.0}
     full = torch.ones_like(coalition)
@@ -120,9 +123,9 @@ def test_concatenation_is_one_linear_regressor(random_batch):
 
 def test_without_any_sensor_the_pose_is_constant(random_batch):
     model = model_for(fusion="concat")
-    nothing = torch.zeros(4, 4, dtype=torch.bool)
+    nothing = torch.zeros(3, 4, dtype=torch.bool)
     joints = model(random_batch(), nothing).joints
-    assert torch.equal(joints, model.mean_pose.expand(4, -1, -1))
+    assert torch.equal(joints, model.mean_pose.expand(3, -1, -1))
 
 
 @pytest.mark.parametrize("fusion", FUSIONS)
@@ -185,6 +188,16 @@ def test_vmap_gradients_equal_a_loop_over_samples(fusion, random_batch):
         mpjpe(model(one), one).sum().backward()
         for name, parameter in model.named_parameters():
             torch.testing.assert_close(mapped[name][i], parameter.grad, rtol=2e-3, atol=2e-6)
+
+
+def test_mixed_precision_keeps_the_neighbours_and_stays_near(random_batch):
+    model = model_for()
+    batch = random_batch()
+    exact = model(batch).joints
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = model(batch).joints
+    assert mixed.isfinite().all()
+    assert (mixed - exact).abs().mean() < 0.02 * (exact - model.mean_pose).abs().mean() + 0.01
 
 
 def test_batch_to_tensors_and_back(random_batch):

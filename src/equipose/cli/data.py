@@ -72,5 +72,5 @@ def pack(
         print(f"  {text}", file=sys.stderr)
     if report.skipped or report.examples:
         print(f"  The whole list: equipose data check {root}", file=sys.stderr)
-    print(f"Next: equipose train RECIPE --data {report.out}")
+    print(f"Next: equipose train {report.out}")
     return 0

@@ -51,7 +51,7 @@ class Profit:
 
 
 class Pearson(Profit):
-    """Sum over all coordinates of Pearson's correlation, -3J to 3J; the joints' values add up to the total."""
+    """Sum over all coordinates of Pearson's correlation, -3J to 3J; the joints add up to the total."""
 
     name = "pearson"
     unit = "sum of correlations"

@@ -89,12 +89,13 @@ class ContributionTracker:
         """Add one training step.
 
         Args:
-            model: its fusion and head run in evaluation mode, without gradients; flags are restored.
+            model: what is not among its ``encoders`` runs in evaluation mode, without gradients; flags are
+                restored.
             features: modality -> (batch, width), as ``model.encode`` returned them; detached here.
             batch: the samples they come from.
             baseline: modality -> (width,) feature of an absent sensor; None means zeros.
         """
-        with evaluating(model):
+        with evaluating(model, outside=("encoders",)):
             detached = {name: value.detach().float() for name, value in features.items()}
             self._sums = self._sums + coalition_statistics(
                 model, detached, batch, self._coalitions, self._reference, baseline=baseline
@@ -115,7 +116,7 @@ class ContributionTracker:
         return self.profit.value(self._sums.map(reduce))[0]
 
     def contribution(self, reduce: Reduce = _same) -> dict[str, float]:
-        """Modality -> Shapley value in the profit's unit; NaN before any sample. ``reduce``: see ``values``."""
+        """Modality -> Shapley value in the profit's unit; NaN before any sample. ``reduce`` as above."""
         return dict(zip(self.modalities, shapley_values(self.values(reduce)).tolist(), strict=True))
 
     def collapse(self, reduce: Reduce = _same) -> dict[str, float]:

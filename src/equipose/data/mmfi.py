@@ -213,7 +213,7 @@ def wrong_folder(root: Path) -> DataError:
     shown = ", ".join(inside[:8]) + (f", ... ({len(inside)} in all)" if len(inside) > 8 else "")
     hint = ""
     if (root / "meta.json").is_file():
-        hint = " This is a packed folder: give it to `equipose train`, or check the folder it was packed from."
+        hint = " This is a packed folder: train from it, but check and pack the folder it was made from."
     elif (above := _root_above(root.absolute())) is not None:
         hint = f" Did you mean the root: {above}?"
     else:
@@ -221,7 +221,7 @@ def wrong_folder(root: Path) -> DataError:
         hint = f" Did you mean {below[0]}?" if below else ""
     return DataError(
         f"{root} holds no MM-Fi recording. Found: {shown or 'nothing'}. "
-        f"Expected: E01/S01/A01/{GROUND_TRUTH} and sensor folders beside it.{hint}"
+        f"Expected: E01/S01/A01/{GROUND_TRUTH} and sensor folders beside it, or a packed folder with meta.json.{hint}"
     )
 
 

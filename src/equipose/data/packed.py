@@ -24,15 +24,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from equipose.data.packed_format import FORMAT, VERSION
 from equipose.data.packing import PackReport, pack
 from equipose.data.splits import ACTION_NAMES
 from equipose.data.store import RecordingTable, chosen_modalities, recording_table
-from equipose.data.writer import FORMAT, VERSION, PackedWriter
+from equipose.data.writer import PackedWriter
 from equipose.errors import DataError
 from equipose.modality import MODALITIES
 from equipose.skeleton import SKELETONS, Skeleton
 
 __all__ = ["PackReport", "PackedStore", "PackedWriter", "pack"]
+
+
+_FIRST_AND_NEXT = np.array([0, 1])
 
 
 class PackedStore:
@@ -98,38 +102,46 @@ class PackedStore:
 
     def dense(self, modality: str, rows: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Values (n, *shape) float32 and valid (n,); see ``FrameStore.dense``."""
-        values = self._rows(modality)[rows].astype(np.float32, copy=False)
+        values = self._rows(modality)[rows]
+        if values.dtype != np.float32:
+            values = values.astype(np.float32)
         return values, self.present[modality][rows]
 
     def cloud(
         self, modality: str, rows: NDArray[Any]
     ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.bool_]]:
         """Points (P, channel) float32, counts (n,) and valid (n,); see ``FrameStore.cloud``."""
-        offsets = self._map(f"{modality}_offsets", self.recordings.num_frames + 1)
-        first, last = offsets[rows], offsets[np.asarray(rows) + 1]
-        points = self._map(f"{modality}_points", int(offsets[-1]))
-        parts = [points[a:b] for a, b in zip(first.tolist(), last.tolist(), strict=True)]
-        with np.errstate(over="ignore"):
-            gathered = np.concatenate([points[:0], *parts]).astype(np.float32, copy=False)
-        return gathered, last - first, self.present[modality][rows]
+        offsets = self._maps.get(f"{modality}_offsets")
+        if offsets is None:
+            offsets = self._map(f"{modality}_offsets", self.recordings.num_frames + 1)
+        points = self._maps.get(f"{modality}_points")
+        if points is None:
+            points = self._map(f"{modality}_points", int(offsets[-1]))
+        bounds = offsets[np.asarray(rows)[:, None] + _FIRST_AND_NEXT]
+        parts = [points[first:last] for first, last in bounds.tolist()]
+        gathered = np.concatenate(parts) if parts else points[:0].copy()
+        if gathered.dtype != np.float32:
+            with np.errstate(over="ignore"):
+                gathered = gathered.astype(np.float32)
+        return gathered, bounds[:, 1] - bounds[:, 0], self.present[modality][rows]
 
     def _rows(self, name: str) -> NDArray[Any]:
-        return self._map(name, self.recordings.num_frames)
+        array = self._maps.get(name)
+        return self._map(name, self.recordings.num_frames) if array is None else array
 
     def _map(self, name: str, items: int) -> NDArray[Any]:
         """A plain view of the mapped file (np.memmap itself makes slicing several times slower)."""
-        if name not in self._maps:
-            path = self.path / f"{name}.npy"
-            try:
-                array = np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
-            except (OSError, ValueError, EOFError) as error:
-                raise DataError(f"{path} is damaged: {error}. Pack the source folder again") from None
-            if len(array) != items:
-                raise DataError(
-                    f"{path} has {len(array)} rows, expected {items} by meta.json. Pack the source folder again"
-                )
-            self._maps[name] = array
-        return self._maps[name]
+        path = self.path / f"{name}.npy"
+        try:
+            array = np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+        except (OSError, ValueError, EOFError) as error:
+            raise DataError(f"{path} is damaged: {error}. Pack the source folder again") from None
+        if len(array) != items:
+            raise DataError(
+                f"{path} has {len(array)} rows, expected {items} by meta.json. Pack the source folder again"
+            )
+        self._maps[name] = array
+        return array
 
 
 def _array_names(modalities: tuple[str, ...]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,11 +117,7 @@ def pack(
         dtype=dtype,
         simulated=simulated_modalities(root),
         frame_rate_hz=FRAME_RATE_HZ,
-        source={
-            "root": str(root.absolute()),
-            "recordings": len(usable),
-            "frames": sum(len(recording.frames) for recording in usable),
-        },
+        source=_fingerprint(root, usable),
     )
     examples: list[str] = []
     with writer:
@@ -157,6 +154,17 @@ def pack(
         examples=tuple(examples),
         skipped=tuple(skipped),
     )
+
+
+def _fingerprint(root: Path, recordings: Sequence[Recording]) -> dict[str, Any]:
+    """What must be equal for an interrupted packing to continue; free of the folder's location."""
+    table = [(r.environment, r.subject, r.action, len(r.frames)) for r in recordings]
+    return {
+        "name": root.name,
+        "recordings": len(recordings),
+        "frames": sum(len(recording.frames) for recording in recordings),
+        "sha256": hashlib.sha256(np.array(table, "<i8").tobytes()).hexdigest()[:16],
+    }
 
 
 def _tasks(recording: Recording, modalities: tuple[str, ...]) -> Iterator[_Task]:

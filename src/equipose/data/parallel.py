@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from typing import TypeVar
+
+from equipose.errors import DataError
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -21,12 +25,15 @@ def map_in_order(function: Callable[[T], R], tasks: Iterable[T], jobs: int) -> I
         function: a module-level function.
         tasks: picklable values; taken lazily.
         jobs: processes; 1 works in this process.
+
+    Raises:
+        DataError: if a process was killed from outside.
     """
     if jobs <= 1:
         for task in tasks:
             yield task, function(task)
         return
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(jobs, get_context("spawn"), _leave_interrupts_to_the_parent) as pool:
         waiting: deque[tuple[T, Future[R]]] = deque()
         try:
             for task in tasks:
@@ -37,6 +44,15 @@ def map_in_order(function: Callable[[T], R], tasks: Iterable[T], jobs: int) -> I
             while waiting:
                 head, future = waiting.popleft()
                 yield head, future.result()
+        except BrokenProcessPool:
+            raise DataError(
+                "a worker process was killed, most likely for want of memory. Repeat the command with --jobs 1"
+            ) from None
         finally:
             for _, future in waiting:
                 future.cancel()
+
+
+def _leave_interrupts_to_the_parent() -> None:
+    """Ctrl-C reaches every process of a terminal; one message is enough."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

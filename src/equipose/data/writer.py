@@ -13,7 +13,6 @@ import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -21,52 +20,20 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from equipose.data.packed_format import (
+    FORMAT,
+    HEADER_BYTES,
+    VERSION,
+    ArrayFile,
+    array_files,
+    complete_lines,
+    npy_header,
+)
 from equipose.errors import DataError, UsageError
-from equipose.modality import MODALITIES, ModalitySpec
+from equipose.modality import MODALITIES
 from equipose.skeleton import Skeleton
 
-FORMAT = "equipose-packed"
-VERSION = 1
-_HEADER_BYTES = 128
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
-
-@dataclass(frozen=True)
-class ArrayFile:
-    """One ``.npy`` of a packed folder: (items, *shape) of ``dtype``."""
-
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-
-    @property
-    def item_bytes(self) -> int:
-        """Bytes of one item."""
-        return int(np.dtype(self.dtype).itemsize * np.prod(self.shape, dtype=np.int64))
-
-
-def array_files(modality: str, dtype: Literal["float32", "source"]) -> dict[str, ArrayFile]:
-    """The arrays of one modality, by role: ``present`` and either ``values`` or ``points`` and ``offsets``.
-
-    Args:
-        modality: its name.
-        dtype: ``float32``, or ``source`` to keep what the files hold. Depth is uint16 either way.
-    """
-    spec = MODALITIES[modality]
-    arrays = {"present": ArrayFile(f"present_{modality}", "|b1", ())}
-    if spec.shape is None:
-        number = "<f8" if dtype == "source" else "<f4"
-        arrays["points"] = ArrayFile(f"{modality}_points", number, (len(spec.channels),))
-        arrays["offsets"] = ArrayFile(f"{modality}_offsets", "<i8", ())
-    else:
-        arrays["values"] = ArrayFile(modality, _number(spec, dtype), spec.shape)
-    return arrays
-
-
-def _number(spec: ModalitySpec, dtype: str) -> str:
-    if spec.kind == "depth":
-        return "<u2"
-    return "<f8" if dtype == "source" else "<f4"
 
 
 class PackedWriter:
@@ -243,9 +210,9 @@ class PackedWriter:
             raise DataError(f"nothing was written to {self.partial}: there is no recording to pack")
         columns = {k: [r[k] for r in self._recordings] for k in self._recordings[0]}
         for name, array in self._arrays.items():
-            items = (os.fstat(self._files[name]).st_size - _HEADER_BYTES) // array.item_bytes
+            items = (os.fstat(self._files[name]).st_size - HEADER_BYTES) // array.item_bytes
             try:
-                os.pwrite(self._files[name], _npy_header(array, items), 0)
+                os.pwrite(self._files[name], npy_header(array, items), 0)
                 os.fsync(self._files[name])
             except OSError as error:
                 raise self._failed(error, name) from None
@@ -279,7 +246,7 @@ class PackedWriter:
 
     def _append_cloud(self, name: str, values: Sequence[NDArray[Any] | None]) -> None:
         points, offsets = self._of[name]["points"], self._of[name]["offsets"]
-        start = (os.fstat(self._files[points.name]).st_size - _HEADER_BYTES) // points.item_bytes
+        start = (os.fstat(self._files[points.name]).st_size - HEADER_BYTES) // points.item_bytes
         counts = [0 if value is None else len(value) for value in values]
         clouds = [value for value in values if value is not None and len(value)]
         if clouds:
@@ -319,7 +286,7 @@ class PackedWriter:
 
     def _resume(self) -> None:
         """Take over complete recordings of an earlier attempt and cut off what follows them."""
-        lines, keep = _complete_lines(self.partial / "journal.jsonl")
+        lines, keep = complete_lines(self.partial / "journal.jsonl")
         header = json.loads(json.dumps(self._header))
         if lines and lines[0] != header:
             differs = [key for key in header if lines[0].get(key) != header[key]] or ["contents"]
@@ -344,7 +311,7 @@ class PackedWriter:
             else:
                 os.ftruncate(file, 0)
                 os.lseek(file, 0, os.SEEK_SET)
-                self._write_bytes(file, name, b"\0" * _HEADER_BYTES)
+                self._write_bytes(file, name, b"\0" * HEADER_BYTES)
                 if name.endswith("_offsets"):
                     self._write_bytes(file, name, bytes(8))
             os.lseek(file, 0, os.SEEK_END)
@@ -377,28 +344,3 @@ class PackedWriter:
                 f"or give up with: rm -r {self.partial}"
             )
         return DataError(f"{name} could not be written to {self.partial}: {error.strerror}")
-
-
-def _complete_lines(path: Path) -> tuple[list[dict[str, Any]], int]:
-    """The journal's whole lines and how many bytes they take; a torn last line is left out."""
-    lines = []
-    size = 0
-    with path.open("rb") as file:
-        for line in file:
-            try:
-                if not line.endswith(b"\n"):
-                    break
-                lines.append(json.loads(line))
-            except ValueError:
-                break
-            size += len(line)
-    return lines, size
-
-
-def _npy_header(array: ArrayFile, items: int) -> bytes:
-    """A version 1.0 ``.npy`` header of fixed length, so that it can be written last."""
-    shape = (items, *array.shape)
-    text = f"{{'descr': {array.dtype!r}, 'fortran_order': False, 'shape': {shape!r}, }}"
-    assert len(text) < _HEADER_BYTES - 11
-    body = text.ljust(_HEADER_BYTES - 11) + "\n"
-    return b"\x93NUMPY\x01\x00" + len(body).to_bytes(2, "little") + body.encode("latin1")

@@ -213,7 +213,11 @@ def _command(series: Series) -> Html:
 
 def _environment(study: Study) -> Html:
     tables: list[dict[str, Any]] = [
-        flatten({key: value for key, value in each.run.env.items() if key != "command"}) for each in study.series
+        {
+            key: "none" if value == "null" else value
+            for key, value in flatten({k: v for k, v in each.run.env.items() if k != "command"}).items()
+        }
+        for each in study.series
     ]
     names = dict.fromkeys(name for values in tables for name in values)
     if not names:

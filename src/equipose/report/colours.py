@@ -63,7 +63,16 @@ _SPARE = (
     ("#7d5a3c", "#d3a988"),
 )
 
-MODALITY_SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "star", "hexagon", "x")
+_SYMBOLS = {
+    "rgb": "circle",
+    "lidar": "square",
+    "mmwave": "diamond",
+    "wifi": "triangle-up",
+    "depth": "cross",
+    "infra1": "triangle-left",
+    "infra2": "triangle-right",
+}
+_SPARE_SYMBOLS = ("star", "hexagon", "pentagon", "x", "hourglass", "bowtie")
 
 
 def themes(modalities: Sequence[str], strategies: Sequence[str]) -> dict[str, dict[str, str]]:
@@ -75,16 +84,23 @@ def themes(modalities: Sequence[str], strategies: Sequence[str]) -> dict[str, di
     return {"light": light, "dark": dark}
 
 
+def modality_symbol(name: str, modalities: Sequence[str]) -> str:
+    """Plotly's name of a modality's symbol."""
+    others = [each for each in modalities if each not in _SYMBOLS]
+    return _SYMBOLS.get(name) or _SPARE_SYMBOLS[others.index(name) % len(_SPARE_SYMBOLS)]
+
+
 def style_variables(theme: Mapping[str, str]) -> str:
     """The theme as CSS custom properties."""
     return "".join(f"--{role}:{colour};" for role, colour in theme.items())
 
 
 def _assigned(names: Iterable[str], fixed: Mapping[str, tuple[str, str]]) -> list[tuple[str, str]]:
-    """Each name's pair; names without one of their own take the spare ones in turn."""
-    pairs, spare = [], 0
+    """Each name's pair; names without one of their own, and repeated names, take the spare ones in turn."""
+    pairs: list[tuple[str, str]] = []
+    spare = 0
     for name in names:
-        if name in fixed:
+        if name in fixed and fixed[name] not in pairs:
             pairs.append(fixed[name])
         else:
             pairs.append(_SPARE[spare % len(_SPARE)])

@@ -4,33 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from equipose.report.markup import change, interval, listing, number, percent
+from equipose.report.charts.subsets import harmful
+from equipose.report.markup import change, interval, listing, number, percent, sentence
 from equipose.report.pairing import Difference, Unpaired
 from equipose.report.run import Estimate
-from equipose.report.study import Series, Study, joint_label, sensor, setting_differences, shares
+from equipose.report.study import Group, Series, Study, joint_label, mean_or_none, sensor, setting_differences, shares
 
 IGNORED_BELOW = 0.1
 """The alarm threshold of ``contribution.imbalance.COLLAPSE_ALARM``, which needs torch to import."""
 
 
 def headline(study: Study) -> str:
-    """The whole page in two or three sentences."""
-    best = study.focus
-    full = best.full
-    people = len(best.run.metrics.subjects)
+    """The whole page in a few sentences."""
+    group, metrics = study.focus_group, study.focus.run.metrics
+    people = len(metrics.subjects)
     where = f"on {people} test subjects" if people > 1 else "on the test split"
-    sensors_used = len(best.run.metrics.modalities)
-    with_all = (
-        f"With all {sensors_used} sensors"
-        if sensors_used > 1
-        else f"With {sensor(best.run.metrics.modalities[0])} alone"
-    )
+    many = len(metrics.modalities)
+    with_all = f"With all {many} sensors" if many > 1 else f"With {sensor(metrics.modalities[0])} alone"
     first = (
-        f"{with_all}, {best.label} places each joint {number(full.mpjpe_mm, 1, 'mm')} from where it is "
-        f"{_bracketed(full.interval)}{where}."
+        f"{with_all}, {group.label} places each joint {number(group.mpjpe_mm, 1, 'mm')} from where it is "
+        f"{_bracketed(group)}{where}."
     )
-    return " ".join(
-        part for part in (first, carrier_sentence(best), _alarm_sentence(study), _balance_sentence(study)) if part
+    rest = (carrier_sentence(study.focus), _alarm_sentence(study), _balance_sentence(study))
+    return " ".join(part for part in (first, *rest) if part)
+
+
+def hurt_line(group: Group) -> str:
+    """How often adding a sensor hurt; the mean over the seeds."""
+    if not any(series.run.metrics.hurts for series in group.series):
+        return ""
+    pairs = max(len(series.run.metrics.hurts) for series in group.series)
+    mean = mean_or_none([float(len(harmful(series))) for series in group.series]) or 0.0
+    seeds = f" (mean of {len(group.series)} seeds)" if len(group.series) > 1 else ""
+    return (
+        f"{group.label}: adding a sensor hurt in {number(mean, 0 if mean == int(mean) else 1)} of {pairs} cases{seeds}"
     )
 
 
@@ -41,8 +48,8 @@ def scale_sentence(study: Study) -> str:
     if error is None or not constant:
         return ""
     return (
-        f"{best.label}: {number(error, 1, 'mm')}, which is {percent(error / constant)} of the error of always "
-        f"answering the mean training pose ({number(constant, 1, 'mm')})."
+        f"{sentence(best.label)}: {number(error, 1, 'mm')}, which is {percent(error / constant)} of the error of "
+        f"always answering the mean training pose ({number(constant, 1, 'mm')})."
     )
 
 
@@ -150,16 +157,16 @@ def worst_joints(series: Series, count: int = 3) -> list[tuple[str, float]]:
 def _balance_sentence(study: Study) -> str:
     if study.reference is None or len(study.comparisons) != 1:
         return ""
-    difference = study.comparisons[0].mpjpe
+    difference, name = study.comparisons[0].mpjpe, study.comparisons[0].group.label
     if isinstance(difference, Unpaired):
-        return f"Whether balancing helped cannot be told: {difference.reason}."
+        return f"{sentence(name)} cannot be compared with {study.reference.label}: {difference.reason}."
     size = f"{change(difference.change_mm, 1, 'mm')} {interval(difference.interval, 1, True)}"
     told = f"({size} against {study.reference.label}, same frames)"
     if difference.interval is None or not difference.clear:
-        return f"Balancing made no difference beyond the interval {told}."
+        return f"{sentence(name)} makes no difference beyond the interval {told}."
     better = "lower" if difference.change_mm < 0 else "higher"
     single = " One seed each: that is no claim about the methods yet." if min(difference.seeds) == 1 else ""
-    return f"The balanced runs have the {better} error {told}.{single}"
+    return f"{sentence(name)} has the {better} error {told}.{single}"
 
 
 def _alarm_sentence(study: Study) -> str:
@@ -171,8 +178,13 @@ def _alarm_sentence(study: Study) -> str:
     return f"Alarm: a sensor is ignored ({'; '.join(told)})." if told else ""
 
 
-def _bracketed(ends: tuple[float, float] | None) -> str:
-    return f"(95 % interval {number(ends[0])} to {number(ends[1])}) " if ends else ""
+def _bracketed(group: Group) -> str:
+    """The interval of one run, or the range over the seeds."""
+    if len(group.series) == 1:
+        ends = group.series[0].full.interval
+        return f"(95 % interval {number(ends[0])} to {number(ends[1])}) " if ends else ""
+    values = [value for series in group.series if (value := series.full.mpjpe_mm) is not None]
+    return f"(mean of {len(values)} seeds, {number(min(values))} to {number(max(values))}) " if values else ""
 
 
 def _ranked(share: Mapping[str, Estimate]) -> list[tuple[str, Estimate]]:

@@ -129,7 +129,7 @@ def _read_epochs(path: Path) -> tuple[EpochRecord, ...]:
 
 def _arrays(path: Path, command: str) -> dict[str, np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}
     except (OSError, ValueError, EOFError, KeyError, AttributeError, zipfile.BadZipFile) as error:
         raise _damaged(path, str(error).splitlines()[0] if str(error) else "not an npz file", command) from None

@@ -145,6 +145,11 @@ def duration(seconds: float | None) -> str:
     return f"{minutes // 60}\N{NO-BREAK SPACE}h {minutes % 60:02d}\N{NO-BREAK SPACE}min"
 
 
+def sentence(words: str) -> str:
+    """With a capital letter first."""
+    return words[:1].upper() + words[1:]
+
+
 def listing(names: Sequence[str]) -> str:
     """``a``, ``a and b``, ``a, b and c``."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}" if names else "none"

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from equipose.report import findings
 from equipose.report.canvas import Canvas, alike, section
 from equipose.report.charts import accuracy, failure
-from equipose.report.markup import Html, change, code, details, interval, join, note, number, table, tag, text
+from equipose.report.markup import Html, change, code, details, interval, join, note, number, sentence, table, tag, text
 from equipose.report.pairing import Difference
 from equipose.report.schema import GroupError
 from equipose.report.study import Study, sensor
-from equipose.report.tiles import tiles
+from equipose.report.tiles import question_of_balance, tiles
 
 
 def overview(study: Study) -> Html:
@@ -32,7 +32,7 @@ def overview(study: Study) -> Html:
             "a",
             tag("span", tile.question, class_="question"),
             tag("strong", tile.answer, class_="answer"),
-            *(tag("span", line, class_="line") for line in tile.lines[:8]),
+            *(tag("span", sentence(line), class_="line") for line in tile.lines[:8]),
             class_=f"tile {tile.mood}",
             href=f"#{tile.target}",
         )
@@ -165,7 +165,7 @@ def _comparison(study: Study, canvas: Canvas) -> Html:
     head = (f"against {study.reference.label}", "change mm", "95 % interval", "verdict", "seeds", "frames", "people")
     return join(
         (
-            tag("h3", "Did balancing help?"),
+            tag("h3", question_of_balance(study)),
             canvas.figure(
                 "Paired difference: the same frames, both methods",
                 accuracy.difference_chart(study),

@@ -19,6 +19,7 @@ from equipose.report.markup import (
     note,
     number,
     percent,
+    sentence,
     table,
     tag,
 )
@@ -68,7 +69,7 @@ def subsets_section(study: Study, canvas: Canvas) -> Html:
         "Every subset of the sensors",
         _hurt_lead(study),
         *parts,
-        *(_addition_table(each, opened=i < 2) for i, each in enumerate(study.series)),
+        *(_addition_table(each, opened=len(study.series) <= 2) for each in study.series),
     )
 
 
@@ -116,14 +117,10 @@ def contributions_section(study: Study, canvas: Canvas) -> Html:
 
 
 def _hurt_lead(study: Study) -> str:
-    told = [
-        f"{each.label}: {len(harmful(each))} of {len(each.run.metrics.hurts)} additions of a sensor hurt"
-        for each in study.series[:6]
-        if each.run.metrics.hurts
-    ]
+    told = [line for group in study.groups[:6] if (line := findings.hurt_line(group))]
     if not told:
         return ""
-    return f"{'; '.join(told)}. An addition hurts when the whole interval of its change lies above zero."
+    return f"{sentence('; '.join(told))}. An addition hurts when the whole interval of its change lies above zero."
 
 
 def _addition_table(series: Series, opened: bool) -> Html:
@@ -198,12 +195,18 @@ def _collapse_table(study: Study) -> Html:
         for name in study.modalities
         if any(name in each.run.metrics.collapse for each in shown)
     ]
-    caption = (
+    explanation = (
         "Does a sensor alone still move the prediction? Spread of the poses predicted from one sensor over the spread "
         "of the true poses (median over coordinates). Below 10 % the sensor counts as ignored: its prediction is "
         "little more than a constant."
     )
-    return table(("sensor alone", *(each.label for each in shown)), rows, caption)
+    return join(
+        (
+            tag("h3", "Each sensor alone"),
+            tag("p", explanation, class_="remark"),
+            table(("sensor alone", *(each.label for each in shown)), rows),
+        )
+    )
 
 
 def _details(series: Series) -> Html:

@@ -18,10 +18,19 @@ _LABELS = {"joint": "joint training", "awc": "AWC"}
 
 @dataclass(frozen=True)
 class Series:
-    """One run with how it is called and drawn."""
+    """One run with how it is called and drawn.
+
+    Attributes:
+        run: what was read.
+        label: its name on this page.
+        method: the label of its group; the same as ``label`` where the group has one run.
+        colour: role of the strategy's colour.
+        seed_rank: position among the runs of its group.
+    """
 
     run: Run
     label: str
+    method: str
     colour: str
     seed_rank: int
 
@@ -69,8 +78,8 @@ class Study:
         groups: methods, the reference first.
         reference: joint training if it is among the methods, else the first one; None with one method.
         comparisons: each other method against the reference.
-        modalities: of all runs, in first-seen order; position i has the colour ``@m<i>``.
-        strategies: likewise, ``@s<i>``.
+        modalities: of all runs, the known ones in their usual order; position i has the colour ``@m<i>``.
+        strategies: of the groups, in their order; position i has the colour ``@s<i>``.
     """
 
     series: tuple[Series, ...]
@@ -94,24 +103,25 @@ class Study:
 
         return min(self.series, key=validation)
 
+    @property
+    def focus_group(self) -> Group:
+        """The method of that run."""
+        return next(group for group in self.groups if self.focus in group.series)
+
 
 def build_study(runs: Sequence[Run]) -> Study:
     """Put runs in order; at least one."""
     assert runs, "a report needs a run"
-    strategies = _unique(run.strategy for run in runs)
-    modalities = _unique(name for run in runs for name in run.metrics.modalities)
+    known = list(MODALITIES)
+    found = _unique(name for run in runs for name in run.metrics.modalities)
+    modalities = tuple(sorted(found, key=lambda name: known.index(name) if name in known else len(known)))
     members: dict[str, list[Run]] = {}
     for run in runs:
         members.setdefault(_method_key(run), []).append(run)
     names = _method_names(list(members.values()))
     order = sorted(members, key=lambda key: members[key][0].strategy != "joint")
     groups = tuple(
-        Group(
-            names[key],
-            colour := f"@s{strategies.index(members[key][0].strategy)}",
-            _series(names[key], members[key], colour),
-        )
-        for key in order
+        Group(names[key], f"@s{i}", _series(names[key], members[key], f"@s{i}")) for i, key in enumerate(order)
     )
     series = {id(each.run): each for group in groups for each in group.series}
     reference = groups[0] if len(groups) > 1 else None
@@ -121,7 +131,7 @@ def build_study(runs: Sequence[Run]) -> Study:
         reference=reference,
         comparisons=tuple(_compared(reference, group) for group in groups[1:]) if reference else (),
         modalities=modalities,
-        strategies=strategies,
+        strategies=tuple(members[key][0].strategy for key in order),
     )
 
 
@@ -191,29 +201,31 @@ def _method_key(run: Run) -> str:
 
 
 def _method_names(methods: Sequence[Sequence[Run]]) -> dict[str, str]:
-    """A name per method; methods of one strategy are told apart by the settings they differ in, or by a number."""
+    """A name per method; methods of one strategy are told apart by the settings they differ in, or by numbers."""
     names: dict[str, str] = {}
-    for method in methods:
-        strategy = method[0].strategy
-        alike = [other for other in methods if other[0].strategy == strategy]
+    for strategy in _unique(method[0].strategy for method in methods):
+        alike = [method[0] for method in methods if method[0].strategy == strategy]
         name = _LABELS.get(strategy, strategy.replace("_", "-"))
-        if len(alike) > 1:
-            differing = setting_differences([other[0] for other in alike])
-            differing.pop("train.seed", None)
-            position = next(i for i, other in enumerate(alike) if other is method)
-            told = ", ".join(f"{key.rpartition('.')[2]} {row[position]}" for key, row in differing.items())
-            name = f"{name} ({told})" if len(differing) <= 2 and len(told) <= 40 else f"{name} #{position + 1}"
-        names[_method_key(method[0])] = name
+        differing = setting_differences(alike)
+        differing.pop("train.seed", None)
+        told = [
+            ", ".join(f"{key.rpartition('.')[2]} {row[i] or 'not set'}" for key, row in differing.items())
+            for i in range(len(alike))
+        ]
+        if len(alike) > 1 and (len(differing) > 2 or max(map(len, told)) > 32):
+            told = [f"variant {i + 1}" for i in range(len(alike))]
+        for run, words in zip(alike, told, strict=True):
+            names[_method_key(run)] = f"{name} ({words})" if len(alike) > 1 else name
     return names
 
 
 def _series(name: str, runs: Sequence[Run], colour: str) -> tuple[Series, ...]:
     if len(runs) == 1:
-        return (Series(runs[0], name, colour, 0),)
+        return (Series(runs[0], name, name, colour, 0),)
     seeds = [run.seed for run in runs]
     distinct = len(set(seeds)) == len(seeds)
     return tuple(
-        Series(run, f"{name}, seed {run.seed}" if distinct else f"{name}, run {i + 1}", colour, i)
+        Series(run, f"{name}, seed {run.seed}" if distinct else f"{name}, run {i + 1}", name, colour, i)
         for i, run in enumerate(runs)
     )
 

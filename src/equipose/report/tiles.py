@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from equipose.report.charts.subsets import harmful
-from equipose.report.findings import ignored_sensors, separable, verdict, worst_joints
+from equipose.report.findings import hurt_line, ignored_sensors, separable, verdict, worst_joints
 from equipose.report.markup import change, interval, number, percent
 from equipose.report.pairing import Difference, Unpaired
 from equipose.report.run import Estimate
@@ -83,7 +82,7 @@ def _carrier(study: Study) -> Tile:
         lines.append(f"{group.label}: {told}" + (" (order of the first two open)" if open_ else ""))
     if not names:
         return Tile(
-            "Which sensor carries it?", "not measured", ("Run: equipose contributions RUN",), "plain", "contributions"
+            "Which sensor carries it?", "Not measured", ("Run: equipose contributions RUN",), "plain", "contributions"
         )
     answer = " / ".join(dict.fromkeys(names))
     return Tile("Which sensor carries it?", answer, tuple(lines), "plain", "contributions")
@@ -106,6 +105,11 @@ def _ignored(study: Study) -> Tile:
             lowest = min(collapse, key=lambda name: collapse[name] or 0.0)
             lines.append(f"{series.label}: no; the least is {sensor(lowest)} alone, {percent(collapse[lowest])}")
     if not alarmed:
+        if len(measured) > 3:
+            least = min(ratio or 0.0 for series in measured for ratio in series.run.metrics.collapse.values())
+            lines = [
+                f"In all {len(measured)} runs every sensor alone moves the pose, at least {percent(least)} as much"
+            ]
         return Tile(question, "No", tuple(lines), "good", "contributions")
     found = dict.fromkeys(sensor(name) for series in alarmed for name in ignored_sensors(series))
     answer = f"Yes: {', '.join(found)}"
@@ -115,11 +119,11 @@ def _ignored(study: Study) -> Tile:
 
 
 def _balance(study: Study) -> Tile:
-    question = "Did balancing help?"
-    hurt_lines = tuple(_hurt_line(group) for group in study.groups if any(s.run.metrics.hurts for s in group.series))
+    question = question_of_balance(study)
+    hurt_lines = tuple(line for group in study.groups if (line := hurt_line(group)))
     if study.reference is None:
         lines = ("One method only: give the report a joint and a balanced run to compare.", *hurt_lines)
-        return Tile(question, "nothing to compare", lines, "plain", "accuracy")
+        return Tile(question, "Nothing to compare", lines, "plain", "accuracy")
     lines = tuple(f"{c.group.label} against {study.reference.label}: {_told(c.mpjpe)}" for c in study.comparisons)
     differences = [c.mpjpe for c in study.comparisons]
     if len(differences) == 1:
@@ -135,6 +139,11 @@ def _balance(study: Study) -> Tile:
     return Tile(
         question, answer[:1].upper() + answer[1:], (*lines, *hurt_lines), mood, "subsets" if not lines else "accuracy"
     )
+
+
+def question_of_balance(study: Study) -> str:
+    """What the comparison answers: runs of one strategy differ in something else than balancing."""
+    return "Did balancing help?" if study.reference is None or len(set(study.strategies)) > 1 else "Is one better?"
 
 
 def _failure(study: Study) -> Tile:
@@ -158,15 +167,8 @@ def _failure(study: Study) -> Tile:
         lines.append(f"Room: {_room(worst)} {number(worst.mpjpe_mm)} mm")
     if len(study.series) > 1:
         lines.append(f"In {focus.label}.")
-    answer = joints[0][0].capitalize() if joints else "not measured"
+    answer = joints[0][0].capitalize() if joints else "Not measured"
     return Tile("Where does it fail?", answer, tuple(lines), "plain", "failure")
-
-
-def _hurt_line(group: Group) -> str:
-    counts = [len(harmful(series)) for series in group.series]
-    pairs = max(len(series.run.metrics.hurts) for series in group.series)
-    mean = mean_or_none([float(count) for count in counts]) or 0.0
-    return f"{group.label}: adding a sensor hurt in {number(mean, 0 if mean == int(mean) else 1)} of {pairs} cases"
 
 
 def _told(difference: Difference | Unpaired) -> str:

@@ -71,9 +71,9 @@ CHANNELS = (
 )
 """All channels. Trunk: ``lean`` forward, ``side`` and ``twist`` and ``turn`` (head) to the person's left, ``nod``.
 Arm: ``raise`` from hanging (0) over horizontal (90) to overhead (180) in the vertical plane at ``azimuth`` (0 outward,
-90 forward); ``elbow`` flexion, in the direction in which ``azimuth`` (``bend`` 90) or ``raise`` (``bend`` 0) grows. Leg: ``hip``
-flexion forward, ``abduct`` outward, ``knee`` flexion. ``forward``, ``sideways``: the trunk's shift; ``flight``: height
-of both feet above the floor."""
+90 forward); ``elbow`` flexion, in the direction in which ``azimuth`` (``bend`` 90) or ``raise`` (``bend`` 0) grows.
+Leg: ``hip`` flexion forward, ``abduct`` outward, ``knee`` flexion. ``forward``, ``sideways``: the trunk's shift;
+``flight``: height of both feet above the floor."""
 
 _MIRRORED_SIGN = {"side", "twist", "turn", "sideways"}
 

@@ -75,5 +75,5 @@ def sensor_frames(
         elif name == "wifi":
             frames[name] = list(np.stack(wifi.observe(joints, room, generator), axis=1))
         else:
-            frames[name] = list(camera.observe(joints, generator, sensor=name))
+            frames[name] = list(camera.observe(joints, room, generator, sensor=name))
     return frames

@@ -146,11 +146,10 @@ def interpolate(
         (time * steps, joint, 3), same dtype.
     """
     count = joints.shape[0]
-    padded = np.concatenate(
-        [2 * joints[:1] - joints[min(1, count - 1)][None]] * 2
-        + [joints]
-        + [2 * joints[-1:] - joints[max(count - 2, 0)][None]] * 2
-    )
+    first_step, last_step = joints[min(1, count - 1)] - joints[0], joints[-1] - joints[max(count - 2, 0)]
+    before = joints[0] - np.array([2, 1], joints.dtype)[:, None, None] * first_step
+    after = joints[-1] + np.array([1, 2], joints.dtype)[:, None, None] * last_step
+    padded = np.concatenate([before, joints, after])
     offsets = first + np.arange(steps) / steps
     whole = np.floor(offsets).astype(int)
     u = offsets - whole

@@ -54,10 +54,10 @@ def _capsule_roots(
 
 
 def room_distance(
-    origin: Float[np.ndarray, "3"],
+    origin: Float[np.ndarray, " 3"],
     direction: Float[np.ndarray, "ray 3"],
-    low: Float[np.ndarray, "3"],
-    high: Float[np.ndarray, "3"],
+    low: Float[np.ndarray, " 3"],
+    high: Float[np.ndarray, " 3"],
 ) -> Float[np.ndarray, " ray"]:
     """Distance from a point inside an axis-aligned room to the wall, floor or ceiling that each ray meets."""
     with np.errstate(divide="ignore"):
@@ -66,10 +66,10 @@ def room_distance(
 
 
 def box_distance(
-    origin: Float[np.ndarray, "3"],
+    origin: Float[np.ndarray, " 3"],
     direction: Float[np.ndarray, "ray 3"],
-    low: Float[np.ndarray, "3"],
-    high: Float[np.ndarray, "3"],
+    low: Float[np.ndarray, " 3"],
+    high: Float[np.ndarray, " 3"],
 ) -> Float[np.ndarray, " ray"]:
     """Distance from a point outside an axis-aligned box to its surface; infinite where a ray misses (slab test)."""
     safe = np.where(np.abs(direction) < 1e-12, 1e-12, direction)

@@ -66,7 +66,7 @@ def static_range(room: Room, lidar: Lidar) -> Float[np.ndarray, " ray"]:
 
 
 def body_range(
-    joints: Float[np.ndarray, "time 17 3"], position: Float[np.ndarray, "3"], girth: float, lidar: Lidar
+    joints: Float[np.ndarray, "time 17 3"], position: Float[np.ndarray, " 3"], girth: float, lidar: Lidar
 ) -> Float[np.ndarray, "time ray"]:
     """Distance to the body along every ray, metres; infinite where a ray misses it.
 

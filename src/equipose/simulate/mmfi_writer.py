@@ -11,11 +11,12 @@ import json
 import multiprocessing
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32
@@ -245,7 +246,7 @@ def _claim(root: Path, plan: list[Job], preset: str | None) -> None:
     temporary.replace(path)
 
 
-def read_record(root: Path) -> Mapping[str, object] | dict[str, list[int]]:
+def read_record(root: Path) -> dict[str, Any]:
     """The contents of ``simulation.json``.
 
     Raises:
@@ -304,7 +305,7 @@ def _run(root: Path, todo: list[Job], jobs: int, show: bool) -> None:
 
 
 @contextmanager
-def _bar(frames: int, show: bool) -> Iterator[object]:
+def _bar(frames: int, show: bool) -> Iterator[Callable[[int], None]]:
     if show:
         with progress_bar("simulating", frames, "frames") as advance:
             yield advance

@@ -55,7 +55,7 @@ def perform(
     action: int,
     num_frames: int,
     seed: int,
-    place: Float[np.ndarray, "2"],
+    place: Float[np.ndarray, " 2"],
     floor: float,
     environment: int = 1,
 ) -> Float[np.ndarray, "time 17 3"]:

@@ -5,13 +5,14 @@ Every limb carries point scatterers on the side that faces the radar. One of the
 of three one-dimensional factors. Window, clutter filter and FFT are linear and act on one axis each, so they are
 applied to the factors, and the whole range x Doppler x antenna cube is one matrix product per frame. Noise is added to
 the cube. Reflectivities are Swerling 1: constant over a frame's 10 ms, independent between frames, because a limb that
-turns by a degree or two shows another glint at 5 mm wavelength. Echoes that bounce off the floor once, on the way out or
-back, make ghosts behind the body. Then OS-CFAR (Rohling 1983) over range, an azimuth FFT and the elevation phase, as in TI's demonstration.
+turns by a degree or two shows another glint at 5 mm wavelength. Echoes that bounce off the floor once, on the way out
+or back, make ghosts behind the body. Then OS-CFAR (Rohling 1983) over range, an azimuth FFT and the elevation phase,
+as in TI's demonstration.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from jaxtyping import Complex64, Float, Float32
@@ -49,6 +50,8 @@ class Radar:
         max_points: strongest detections kept.
         frame_loss: share of frames lost on the way to the disk.
         floor_reflection: field reflection factor of the floor at 60 GHz and grazing incidence.
+        mount_jitter: standard deviation, per recording, of the radar's aim to the right and up, radians. MM-Fi's users
+            report radar clouds that are shifted against the LiDAR's by an amount that differs between recordings.
     """
 
     carrier: float = 61.8e9
@@ -58,12 +61,13 @@ class Radar:
     num_bins: int = 64
     num_chirps: int = 32
     doppler_step: float = 0.24
-    noise_db: float = -74.0
+    noise_db: float = -72.0
     rank: int = 32
-    threshold_db: float = 11.0
+    threshold_db: float = 14.0
     max_points: int = 64
     frame_loss: float = 0.02
-    floor_reflection: float = 0.35
+    floor_reflection: float = 0.2
+    mount_jitter: float = 0.035
 
     @property
     def wavelength(self) -> float:
@@ -109,7 +113,7 @@ def reflectivity(count: int, generator: np.random.Generator) -> Complex64[np.nda
 def body_scatterers(
     joints: Float[np.ndarray, "time 17 3"],
     joint_velocity: Float[np.ndarray, "time 17 3"],
-    position: Float[np.ndarray, "3"],
+    position: Float[np.ndarray, " 3"],
     glints: Complex64[np.ndarray, "time scatterer"],
     girth: float = 1.0,
 ) -> Scatterers:
@@ -203,29 +207,41 @@ def _hidden(
         radius.astype(np.float32),
     ).reshape(time, capsules, count, capsules)
     own = np.eye(capsules, dtype=bool)[:, None, :]
-    return ((hit < distance[..., None] - 0.05) & ~own).any(axis=-1)
+    return np.asarray(((hit < distance[..., None] - 0.05) & ~own).any(axis=-1))
 
 
-def range_factor(bins: Float[np.ndarray, "*s"], radar: Radar) -> np.ndarray:
-    """Hann window and FFT of ``exp(2 pi j q n / N)`` in closed form: (*s, range bin), normalised to a peak of 1.
+def range_factor(bins: np.ndarray, weight: np.ndarray, radar: Radar) -> np.ndarray:
+    """Hann window and FFT of ``weight exp(2 pi j q n / N)`` in closed form: (..., range bin), a unit weight peaks at 1.
+
+    Args:
+        bins: q, any shape, float64.
+        weight: complex, same shape.
+        radar: its window of range bins.
 
     The Hann window is a sum of three exponentials, so its transform is three Dirichlet kernels.
     """
-    size = radar.num_samples
-    offset = bins[..., None] - (radar.first_bin + np.arange(radar.num_bins))
+    turn = np.pi / radar.num_samples
     # A whole number of bins would divide zero by zero; 1e-7 bins away the kernel is the same to 1e-7.
-    offset = np.where(np.abs(offset - np.rint(offset)) < 1e-7, offset + 1e-7, offset)
-    turn = np.pi / size
-    sine, cosine = np.sin(turn * offset), np.cos(turn * offset)
-    cs, sn = np.cos(turn), np.sin(turn)
-    lower = sine * cs - cosine * sn  # sin(turn (offset - 1))
-    upper = sine * cs + cosine * sn
-    phase = np.exp(1j * (np.pi - turn) * offset)
-    swing = np.exp(1j * turn)
-    # D(offset -+ 1): the numerator changes sign, the phase turns by exp(-+ j (pi - pi / N)) = -exp(+- j pi / N).
-    kernel = 0.5 / sine - 0.25 * (swing / lower + np.conj(swing) / upper)
-    numerator = np.sin(np.pi * bins)[..., None] * np.where((np.arange(radar.num_bins) + radar.first_bin) % 2, -1, 1)
-    return numerator * phase * kernel / (size / 2)
+    bins = np.where(np.abs(bins - np.rint(bins)) < 1e-7, bins + 1e-7, bins)[..., None]
+    grid = radar.first_bin + np.arange(radar.num_bins)
+    # Sine and cosine of turn * (bins - grid) by the addition theorem: no transcendental per pair.
+    sin_bin, cos_bin, sin_grid, cos_grid = (
+        np.sin(turn * bins),
+        np.cos(turn * bins),
+        np.sin(turn * grid),
+        np.cos(turn * grid),
+    )
+    sine, cosine = sin_bin * cos_grid - cos_bin * sin_grid, cos_bin * cos_grid + sin_bin * sin_grid
+    one_sine, one_cosine = np.sin(turn), np.cos(turn)
+    lower = 1 / (sine * one_cosine - cosine * one_sine)  # of one bin below
+    upper = 1 / (sine * one_cosine + cosine * one_sine)
+    kernel = np.empty(sine.shape, np.complex64)
+    kernel.real = 0.5 / sine - (0.25 * one_cosine) * (lower + upper)
+    kernel.imag = (0.25 * one_sine) * (upper - lower)
+    # Numerator sin(pi (bins - grid)) and phase (pi - turn) (bins - grid), each a product.
+    of_bin = np.sin(np.pi * bins) * np.exp(1j * (np.pi - turn) * bins) * (weight[..., None] * (2 / radar.num_samples))
+    of_grid = np.where(grid % 2, -1, 1) * np.exp(-1j * (np.pi - turn) * grid)
+    return kernel * of_grid.astype(np.complex64) * of_bin.astype(np.complex64)
 
 
 def doppler_matrix(radar: Radar) -> Complex64[np.ndarray, "chirp doppler"]:
@@ -244,7 +260,7 @@ def cube(scatterers: Scatterers, radar: Radar) -> Complex64[np.ndarray, "time ra
     distance = scatterers.distance
     carrier = np.exp(1j * 4 * np.pi * (distance / radar.wavelength))
     weight = scatterers.amplitude * carrier / distance**2
-    left = (range_factor(distance / radar.range_step, radar) * weight[..., None]).astype(np.complex64)
+    left = range_factor(distance / radar.range_step, weight, radar)
     small = turns.astype(np.float32)[..., None] * np.arange(radar.num_chirps, dtype=np.float32)
     chirps = _unit_phasor(small) @ doppler_matrix(radar)
     steering = _unit_phasor(
@@ -356,15 +372,17 @@ def detect(
         joint_velocity = velocity(joints, frame_rate)
     position = room.radar_position
     height = float(room.high[1] - position[1])
+    aim = generator.normal(0.0, radar.mount_jitter, 2)
     breath = _breathing(joints.shape[0], frame_rate, generator)
-    lost = generator.random(joints.shape[0]) < radar.frame_loss
+    lost = generator.random(size=(joints.shape[0],)) < radar.frame_loss
     noise = np.float32(10 ** (radar.noise_db / 20) / np.sqrt(2))
     clouds: list[np.ndarray] = []
     for first in range(0, joints.shape[0], _CHUNK):
         part = slice(first, first + _CHUNK)
         glints = reflectivity(joints[part].shape[0], generator)
         body = body_scatterers(joints[part], joint_velocity[part] + breath[part], position, glints, girth)
-        echoes = cube(join(body, floor_ghosts(body, height, radar.floor_reflection)), radar)
+        sources = join(body, floor_ghosts(body, height, radar.floor_reflection))
+        echoes = cube(replace(sources, right=sources.right + aim[0], up=sources.up + aim[1]), radar)
         flat = echoes.view(np.float32)
         flat += noise * generator.standard_normal(flat.shape, dtype=np.float32)
         clouds += detect_points(echoes, radar)

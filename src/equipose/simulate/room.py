@@ -40,19 +40,19 @@ class Room:
     """
 
     environment: int
-    low: Float[np.ndarray, "3"]
-    high: Float[np.ndarray, "3"]
+    low: Float[np.ndarray, " 3"]
+    high: Float[np.ndarray, " 3"]
     boxes: Float[np.ndarray, "box 2 3"]
-    reflection: Float[np.ndarray, "6"]
+    reflection: Float[np.ndarray, " 6"]
     scatterers: Float[np.ndarray, "18 3"]
-    scatterer_strength: Float[np.ndarray, "18"]
-    spot: Float[np.ndarray, "2"]
+    scatterer_strength: Float[np.ndarray, " 18"]
+    spot: Float[np.ndarray, " 2"]
     dimness: float
-    lidar_position: Float[np.ndarray, "3"]
-    radar_position: Float[np.ndarray, "3"]
-    wifi_transmitter: Float[np.ndarray, "3"]
+    lidar_position: Float[np.ndarray, " 3"]
+    radar_position: Float[np.ndarray, " 3"]
+    wifi_transmitter: Float[np.ndarray, " 3"]
     wifi_receivers: Float[np.ndarray, "3 3"]
-    wifi_response_db: Float[np.ndarray, "114"]
+    wifi_response_db: Float[np.ndarray, " 114"]
 
     @property
     def camera_height(self) -> float:
@@ -105,8 +105,8 @@ def make_room(seed: int, environment: int, placement: Placement | None = None) -
 
 def standing_place(
     seed: int, room: Room, subject: int, action: int, placement: Placement | None = None
-) -> Float[np.ndarray, "2"]:
-    """x and z of the floor point a recording's person stands on, metres, camera frame."""
+) -> Float[np.ndarray, " 2"]:
+    """Floor point (x, z) that a recording's person stands on, metres, camera frame."""
     placement = placement or Placement()
     of_subject = generator_for(seed, "place", room.environment, subject)
     of_recording = generator_for(seed, "place", room.environment, subject, action)
@@ -173,7 +173,7 @@ def _link(
     return np.clip(transmitter, inside_low, inside_high), np.clip(receivers, inside_low, inside_high)
 
 
-def _filter(generator: np.random.Generator) -> Float[np.ndarray, "114"]:
+def _filter(generator: np.random.Generator) -> Float[np.ndarray, " 114"]:
     """Receiver response: a tilt, a roll-off at both band edges, a slow ripple (compare MM-Fi's mean spectra)."""
     position = np.linspace(-1.0, 1.0, NUM_TONES)
     edge = 1.0 - np.minimum(1.0, (1.0 - np.abs(position)) / 0.25)

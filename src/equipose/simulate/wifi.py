@@ -41,7 +41,7 @@ class Receiver:
     """Errors of the receiver.
 
     Attributes:
-        level_db: mean of 20 log10 |I + jQ| in the empty room; a person in the link takes about 8 dB off.
+        level_db: mean of 20 log10 |I + jQ| in the empty room; a person in the link takes about 6 dB off.
         noise_db: noise on the same scale, about 26 dB below the level with a person.
         gain_steps_db: standard deviation of gain jumps of each chain.
         gain_jump: probability of a jump per packet.
@@ -51,8 +51,8 @@ class Receiver:
         phase_jitter: of each chain against the others, radians.
     """
 
-    level_db: float = 48.5
-    noise_db: float = 14.5
+    level_db: float = 47.0
+    noise_db: float = 14.0
     gain_steps_db: tuple[float, float, float] = (1.9, 0.6, 1.3)
     gain_jump: float = 0.3
     session_db: float = 1.0

@@ -10,52 +10,14 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-_HALF_SIDE = 16.0
-"""Metres. The curve covers a cube of twice this side around the origin; points beyond it count as on its border."""
-_STEPS = 2**20
-
-
-def curve_order(
-    position: Float[Tensor, "batch point 3"], mask: Bool[Tensor, "batch point"]
-) -> Int[Tensor, "batch point"]:
-    """Indices that walk the points along a Z-order (Morton) curve; padding comes last.
-
-    The curve is quantised to 2**20 steps per axis (0.03 mm), so points have a place of their own and the walk does not
-    depend on the order in the array.
-    """
-    step = ((position + _HALF_SIDE) * (_STEPS / (2 * _HALF_SIDE))).clamp(0, _STEPS - 1).long()
-    step = (step | step << 32) & 0x1F00000000FFFF
-    step = (step | step << 16) & 0x1F0000FF0000FF
-    step = (step | step << 8) & 0x100F00F00F00F00F
-    step = (step | step << 4) & 0x10C30C30C30C30C3
-    step = (step | step << 2) & 0x1249249249249249
-    code = step[..., 0] << 2 | step[..., 1] << 1 | step[..., 2]
-    return torch.where(mask, code, torch.iinfo(torch.int64).max).argsort(1)
-
-
-@torch.no_grad()
-def choose_centroids(
-    position: Float[Tensor, "batch point 3"], mask: Bool[Tensor, "batch point"], count: int
-) -> tuple[Int[Tensor, "batch centroid"], Bool[Tensor, "batch centroid"]]:
-    """Indices of up to ``count`` points, evenly spaced along ``curve_order``, and which of them are real.
-
-    A cloud of fewer points gives each point once.
-    """
-    order = curve_order(position, mask)
-    total = mask.sum(1, keepdim=True)
-    number = torch.arange(count, device=position.device)[None]
-    rank = torch.where(total > count, ((2 * number + 1) * total) // (2 * count), number)
-    real = number < total
-    return order.gather(1, rank.clamp(0, position.shape[1] - 1)), real
-
 
 @torch.no_grad()
 def farthest_centroids(
     position: Float[Tensor, "batch point 3"], mask: Bool[Tensor, "batch point"], count: int
 ) -> tuple[Int[Tensor, "batch centroid"], Bool[Tensor, "batch centroid"]]:
-    """As ``choose_centroids``, but by farthest point sampling from the point farthest from the middle.
+    """Indices of ``count`` points by farthest point sampling, and which of them are real.
 
-    Covers arms and feet better than the curve and costs one pass over the cloud per centroid.
+    Starts with the point farthest from the mean of all. A cloud of fewer points gives each point once, then fillers.
     """
     weight = mask[..., None].to(position.dtype)
     middle = (position * weight).sum(1, keepdim=True) / weight.sum(1, keepdim=True).clamp_min(1.0)
@@ -80,11 +42,12 @@ def nearest_points(
     count: int,
 ) -> tuple[Int[Tensor, "batch centroid neighbour"], Bool[Tensor, "batch centroid neighbour"]]:
     """Indices of the ``count`` real points nearest to each centre, and which of them are real."""
-    squared = (
-        centre.square().sum(-1)[:, :, None]
-        + position.square().sum(-1)[:, None, :]
-        - 2.0 * centre @ position.transpose(1, 2)
-    )
+    with torch.autocast(position.device.type, enabled=False):  # bfloat16 would be wrong by decimetres
+        squared = (
+            centre.square().sum(-1)[:, :, None]
+            + position.square().sum(-1)[:, None, :]
+            - 2.0 * centre @ position.transpose(1, 2)
+        )
     squared = torch.where(mask[:, None, :], squared, torch.inf)
     distance, index = squared.topk(count, dim=2, largest=False, sorted=False)
     return index, distance < torch.inf

@@ -4,9 +4,9 @@ A cloud is thinned in stages. Each stage chooses centroids, gathers the nearest 
 the group into one token; vector attention over neighbouring tokens follows in ``paper``, ordinary attention over all
 tokens at the end in ``small``.
 
-Deviations from the published network: LayerNorm for BatchNorm (see ``encoders.base``); centroids evenly spaced along a
-space-filling curve instead of farthest point sampling (no loop, same answer for any order of the points); in
-``small`` a group is pooled with grouped attention weights (Wu et al., NeurIPS 2022) instead of a maximum.
+Deviations from the published network: LayerNorm for BatchNorm (see ``encoders.base``); in ``small`` a group is pooled
+with attention weights per head (after Wu et al., NeurIPS 2022) instead of a maximum, and attention is scalar; farthest
+point sampling starts from the point farthest from the middle, so that the order of the points does not matter.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from equipose.config import Settings
 from equipose.modality import Kind, ModalitySpec
 from equipose.nn.encoders.base import InputLayout, Size
 from equipose.nn.encoders.grouping import (
-    choose_centroids,
     farthest_centroids,
     gather_points,
     nearest_points,
@@ -44,14 +43,11 @@ class PointTransformerSettings(Settings):
     """Points per group and stage."""
     local_blocks: tuple[int, ...] = (0,)
     """Vector attention blocks over neighbouring tokens, per stage."""
-    global_blocks: int = 2
+    global_blocks: int = 1
     """Attention blocks over all tokens after the last stage."""
     hidden: int = 32
     """Length of a point's hidden vector inside a group; 0: that of the stage's tokens."""
-    hidden_layers: Literal[1, 2] = 2
-    """Layers of the perceptron that makes it."""
     heads: int = 4
-    centroids: Literal["curve", "farthest"] = "curve"
     pool: Literal["attention", "max"] = "attention"
 
 
@@ -73,7 +69,7 @@ class PointTransformerEncoder(nn.Module):
         """``paper``: five stages of 32 to 512 channels with 1, 2, 3, 5, 2 vector attention blocks."""
         radar = "doppler" in spec.channels
         if size == "small":
-            return PointTransformerSettings(tokens=(16 if radar else 32,), neighbours=(8 if radar else 10,))
+            return PointTransformerSettings(tokens=(16 if radar else 24,), neighbours=(8 if radar else 12,))
         return PointTransformerSettings(
             tokens=(0, 64, 32, 16, 4) if radar else (0, 256, 64, 16, 4),
             channels=(32, 64, 128, 256, 512),
@@ -133,7 +129,6 @@ class _Stage(nn.Module):
         super().__init__()
         self.tokens = tokens
         self.neighbours = neighbours
-        self.choose = farthest_centroids if settings.centroids == "farthest" else choose_centroids
         self.embed = nn.Linear(before, channels) if tokens == 0 else None
         self.pool = _GroupPool(before, channels, settings) if tokens > 0 else None
         self.blocks = nn.ModuleList(_VectorAttention(channels) for _ in range(blocks))
@@ -144,13 +139,9 @@ class _Stage(nn.Module):
         position: Float[Tensor, "batch point 3"],
         mask: Bool[Tensor, "batch point"],
     ) -> tuple[Tensor, Tensor, Tensor]:
-        short = self.neighbours - features.shape[1]
-        if short > 0:  # a group needs as many rows as it has places
-            features = nn.functional.pad(features, (0, 0, 0, short))
-            position = nn.functional.pad(position, (0, 0, 0, short))
-            mask = nn.functional.pad(mask, (0, short))
+        features, position, mask = _pad_to(self.neighbours, features, position, mask)
         if self.pool is not None:
-            index, real = self.choose(position, mask, self.tokens)
+            index, real = farthest_centroids(position, mask, self.tokens)
             centre = gather_points(position, index)
             group, present = nearest_points(centre, position, mask, self.neighbours)
             relative = _relative(position, centre, group, present)
@@ -159,16 +150,30 @@ class _Stage(nn.Module):
         if self.embed is not None:
             features = self.embed(features)
         if len(self.blocks) > 0:
-            short = self.neighbours - features.shape[1]
-            if short > 0:
-                features = nn.functional.pad(features, (0, 0, 0, short))
-                position = nn.functional.pad(position, (0, 0, 0, short))
-                mask = nn.functional.pad(mask, (0, short))
+            features, position, mask = _pad_to(self.neighbours, features, position, mask)
             group, present = nearest_points(position, position, mask, self.neighbours)
             relative = _relative(position, position, group, present)
             for block in self.blocks:
                 features = block(features, relative, group, present)
         return features, position, mask
+
+
+def _pad_to(
+    count: int,
+    features: Float[Tensor, "batch point channel"],
+    position: Float[Tensor, "batch point 3"],
+    mask: Bool[Tensor, "batch point"],
+) -> tuple[Tensor, Tensor, Tensor]:
+    """At least ``count`` rows, so that a group has a row for each of its places."""
+    short = count - mask.shape[1]
+    if short <= 0:
+        return features, position, mask
+    rows = (0, 0, 0, short)
+    return (
+        nn.functional.pad(features, rows),
+        nn.functional.pad(position, rows),
+        nn.functional.pad(mask, (0, short)),
+    )
 
 
 def _relative(
@@ -201,7 +206,6 @@ class _GroupPool(nn.Module):
         heads = settings.heads if settings.pool == "attention" else 0
         self.point = nn.Linear(before + 3, hidden, bias=False)
         self.centre = nn.Linear(3, hidden)
-        self.second = nn.Linear(hidden, hidden) if settings.hidden_layers > 1 else None
         self.weigh = nn.Linear(hidden, heads) if heads > 0 else None
         self.join = nn.Linear(hidden * max(heads, 1), channels)
         self.norm = nn.LayerNorm(channels)
@@ -217,8 +221,6 @@ class _GroupPool(nn.Module):
     ) -> Float[Tensor, "batch token channel"]:
         gathered = torch.cat([5.0 * relative, gather_points(features, group)], -1)
         hidden = torch.relu(self.point(gathered) + self.centre(centre)[:, :, None])
-        if self.second is not None:
-            hidden = torch.relu(self.second(hidden))
         if self.weigh is not None:
             weights = _weights(self.weigh(hidden), present)
             pooled = (weights.transpose(2, 3) @ hidden).flatten(2)

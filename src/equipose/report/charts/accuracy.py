@@ -120,11 +120,12 @@ def training_chart(study: Study) -> Chart | None:
                         "mode": "lines+markers" if name == "validation" else "lines",
                         "x": [e.epoch + 1 for e in epochs],
                         "y": values,
-                        "name": plain(f"{series.label}, {name}"),
+                        "name": plain(f"{series.method}, {name}"),
+                        "showlegend": series.seed_rank == 0,
                         "opacity": opacity,
                         "line": {"color": series.colour, "dash": dash, "width": width},
                         "marker": {"size": 5},
-                        "hovertemplate": "epoch %{x}: %{y:.1f} mm<extra>%{fullData.name}</extra>",
+                        "hovertemplate": f"epoch %{{x}}: %{{y:.1f}} mm<extra>{plain(series.label)}, {name}</extra>",
                     }
                 )
     if not traces:

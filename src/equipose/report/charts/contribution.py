@@ -7,7 +7,7 @@ from typing import Any
 
 from equipose.report.charts.accuracy import epoch_ticks
 from equipose.report.charts.base import Chart, axis, error_bars, layout, legend_above, plain, rows_axis
-from equipose.report.colours import MODALITY_SYMBOLS
+from equipose.report.colours import modality_symbol
 from equipose.report.markup import interval, number, percent
 from equipose.report.run import Estimate
 from equipose.report.schema import EpochRecord
@@ -34,7 +34,7 @@ def epochs_chart(study: Study, series: Series, limits: tuple[float, float]) -> C
     modalities = series.run.metrics.modalities
     traces: list[dict[str, Any]] = []
     for i, name in enumerate(modalities):
-        symbol = MODALITY_SYMBOLS[i % len(MODALITY_SYMBOLS)]
+        symbol = modality_symbol(name, study.modalities)
         groups = [e.group(name) for e in epochs]
         traces.append(
             {
@@ -126,7 +126,8 @@ def share_chart(study: Study) -> Chart | None:
                 "mode": "markers",
                 "x": values,
                 "y": [i + step * (k - (len(found) - 1) / 2) for i, _ in points],
-                "name": plain(series.label),
+                "name": plain(series.method),
+                "showlegend": series.seed_rank == 0,
                 "marker": {
                     "color": series.colour,
                     "size": 10,
@@ -136,7 +137,7 @@ def share_chart(study: Study) -> Chart | None:
                 "text": [
                     f"{percent(e.value, 1)} {interval(ends)}" for (_, e), ends in zip(points, intervals, strict=True)
                 ],
-                "hovertemplate": "%{text}<extra>%{fullData.name}</extra>",
+                "hovertemplate": f"%{{text}}<extra>{plain(series.label)}</extra>",
             }
         )
     high = max(max(v, i[1] if i else v) for t in traces for v, i in _ends(t))

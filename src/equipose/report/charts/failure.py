@@ -28,6 +28,7 @@ def heat_map(
         description: for a screen reader.
     """
     known = [value for row in values for value in row if value is not None]
+    flat = len(columns) <= 2
     return Chart(
         [
             {
@@ -49,12 +50,13 @@ def heat_map(
             }
         ],
         layout(
-            92 + 25 * len(rows),
+            (92 if flat else 160) + 25 * len(rows),
             xaxis=axis(
                 side="top",
                 tickmode="array",
                 tickvals=list(range(len(columns))),
-                ticktext=[_wrapped(column) for column in columns],
+                ticktext=[_wrapped(column) if flat else plain(textwrap.shorten(column, 30)) for column in columns],
+                tickangle=0 if flat else -90,
                 showgrid=False,
                 zeroline=False,
             ),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from equipose.report.charts.base import TRANSPARENT, Chart, axis, layout, legend_above, plain, vertical_line
-from equipose.report.colours import MODALITY_SYMBOLS
+from equipose.report.colours import modality_symbol
 from equipose.report.markup import change, interval, number
 from equipose.report.schema import Addition
 from equipose.report.study import Series, Study, sensor, sensors
@@ -17,8 +17,9 @@ _ROW_HEIGHT = 29
 
 
 def subset_rows(series: Sequence[Series]) -> list[tuple[str, ...]]:
-    """The subsets with a sensor, small ones first, then by the first run's error; cut to the singles, the
-    leave-one-outs and the full set where there are too many for one chart.
+    """The subsets with a sensor, small ones first, then by the first run's error.
+
+    Where there are too many for one chart: the singles, all but one, and all.
     """
     metrics = series[0].run.metrics
     rows = [row for row in metrics.coalitions if row.modalities]
@@ -45,9 +46,10 @@ def subset_chart(study: Study, series: Sequence[Series]) -> Chart:
     """One row per subset; a dot per run; a red ring where adding a sensor to a smaller subset hurt."""
     rows = subset_rows(series)
     modalities = series[0].run.metrics.modalities
-    # Runs side by side within a row, so that equal errors do not hide each other.
-    spacing = min(0.3, 0.6 / max(1, len(series)))
-    shifts = [spacing * (k - (len(series) - 1) / 2) for k in range(len(series))]
+    # Methods side by side within a row, so that equal errors do not hide each other; seeds on one line.
+    methods = list(dict.fromkeys(each.method for each in series))
+    spacing = min(0.3, 0.6 / len(methods))
+    shifts = [spacing * (methods.index(each.method) - (len(methods) - 1) / 2) for each in series]
     traces = [
         *_matrix(study, modalities, rows),
         *(_dots(each, rows, shift) for each, shift in zip(series, shifts, strict=True)),
@@ -131,7 +133,7 @@ def _matrix(study: Study, modalities: Sequence[str], rows: Sequence[tuple[str, .
     traces: list[dict[str, Any]] = [_symbols(absent, "@grid", "circle", 7, ["not used"] * len(absent))]
     for i, name in enumerate(modalities):
         own = [(i, j) for j, row in enumerate(rows) if name in row]
-        symbol = MODALITY_SYMBOLS[i % len(MODALITY_SYMBOLS)]
+        symbol = modality_symbol(name, study.modalities)
         traces.append(_symbols(own, study.colour(name), symbol, 11, [plain(sensor(name))] * len(own)))
     return traces
 
@@ -159,13 +161,14 @@ def _dots(series: Series, rows: Sequence[tuple[str, ...]], shift: float) -> dict
         "xaxis": "x2",
         "x": [row.mpjpe_mm if row else None for row in found],
         "y": [i + shift for i in range(len(rows))],
-        "name": plain(series.label),
+        "name": plain(series.method),
+        "showlegend": series.seed_rank == 0,
         "marker": {"color": series.colour, "size": 9, "symbol": _symbol(series)},
         "text": [
             f"{plain(sensors(names))}<br>{number(row.mpjpe_mm, 1, 'mm')} {interval(row.interval)}" if row else ""
             for names, row in zip(rows, found, strict=True)
         ],
-        "hovertemplate": "%{text}<extra>%{fullData.name}</extra>",
+        "hovertemplate": f"%{{text}}<extra>{plain(series.label)}</extra>",
     }
 
 
