@@ -50,7 +50,13 @@ class DiagonalFisher:
 
     def trace(self, modality: str) -> Tensor:
         """Sum of the diagonal of one encoder."""
-        return torch.stack([tensor.sum() for tensor in self.diagonal[modality].values()]).sum()
+        return torch.stack([self.loss.new_zeros(()), *(t.sum() for t in self.diagonal[modality].values())]).sum()
+
+    def mean(self) -> float:
+        """Mean of the diagonal over all encoders together; 0 where nothing was measured."""
+        tensors = [tensor for named in self.diagonal.values() for tensor in named.values()]
+        total = sum(float(tensor.double().sum()) for tensor in tensors)
+        return total / max(1, sum(tensor.numel() for tensor in tensors))
 
 
 def diagonal_fisher(

@@ -328,6 +328,16 @@ def test_one_modality_and_frozen_parameters(make_model, make_batch):
     assert energy(objective(strategy, model, batch)) == 0.0
 
 
+def test_wholly_frozen_encoders_are_left_alone(make_model, batches):
+    model, strategy = make_model(), awc()
+    for m in model.modalities:
+        for p in model.parameters_of(m):
+            p.requires_grad_(False)
+    strategy.begin_epoch(model, make_probe(batches))
+    assert list(objective(strategy, model, batches[0]).terms) == ["pose"]
+    assert strategy.log()["fisher_trace"] == dict.fromkeys(model.modalities, 0.0)
+
+
 def test_processes_agree_on_their_mean(make_model, batches):
     """Two processes with half the probe each, averaged, equal one with all of it."""
     model = make_model()

@@ -179,6 +179,23 @@ def test_clips_survive_packing(two, joint_run):
     assert len(clip["bones"]) == 16
 
 
+def test_runs_that_picked_other_clips_answer_from_their_predictions(make_run, tmp_path):
+    first, second = make_run(strategy="joint", frames=8), make_run(strategy="awc", frames=8, omit=("scenes.npz",))
+    with np.load(first / "predictions.npz") as stored, np.load(second / "predictions.npz") as other:
+        clip = {"target": stored["target"][8:16], "joints": stored["joints"][8:16]}
+        expected = other["joints"][8:16]
+    names = {"name": np.array("worst"), "frames": np.arange(1, 9), **clip}
+    np.savez(first / "scenes.npz", **{f"scene0_{key}": value for key, value in names.items()})
+    page = Page(write_report([first, second], tmp_path / "r.html").read_text("utf-8"))
+    (found,) = page.payload()["scene"]["clips"]
+    assert found["name"] == "joint training, worst" and found["clouds"] == []
+    assert [pose["label"] for pose in found["poses"]] == ["true pose", "joint training", "AWC"]
+    values = np.frombuffer(base64.b64decode(found["poses"][2]["xyz"]), "<i2").reshape(expected.shape) / 1000
+    assert np.abs(values - expected).max() <= 0.0005 + 1e-6
+    error = 1000 * np.linalg.norm(expected.astype(float) - clip["target"], axis=-1).mean(-1)
+    assert found["poses"][2]["error_mm"] == pytest.approx(error, abs=0.051)
+
+
 def test_says_what_is_simulated_and_what_one_seed_cannot_show(two):
     assert "Simulated data." in two.text and two.text.count("SIMULATED") == 4
     assert "One seed: no claim about method differences" in two.text

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy.io import loadmat
 
+from equipose.cli.simulate import simulate
 from equipose.errors import DataError, UsageError
 from equipose.modality import DEFAULT_MODALITIES, MODALITIES
 from equipose.simulate.matfile import csi_file, npy_file
@@ -142,3 +143,13 @@ def test_presets():
     assert [environment_of(s) for s in (1, 10, 11, 40)] == [1, 1, 2, 4]
     with pytest.raises(UsageError, match="Did you mean 'demo'"):
         preset("dmeo")
+
+
+def test_command_writes_the_tiny_preset(tmp_path, capsys):
+    root = tmp_path / "tiny"
+    assert simulate(root, preset="tiny", jobs=1, subjects=(1,), frames=4) == 0
+    printed = capsys.readouterr()
+    assert "2 recordings, 8 frames" in printed.out and "simulating" in printed.err
+    assert simulate(root, preset="tiny", jobs=1, subjects=(1,), frames=4) == 0
+    assert "2 recordings were there already" in capsys.readouterr().out
+    assert len(list(root.glob("E01/S01/A*/wifi-csi/*.mat"))) == 8

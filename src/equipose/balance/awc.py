@@ -258,8 +258,7 @@ def _scale(settings: AwcSettings, fisher: DiagonalFisher) -> float:
     """What alpha * F is multiplied by: 1 if raw, else 1 / sqrt(mean F); 1 / mean F for a proximal step."""
     if settings.alpha_scaling == "raw":
         return 1.0
-    tensors = [t for named in fisher.diagonal.values() for t in named.values()]
-    mean = float(torch.stack([t.double().sum() for t in tensors]).sum()) / sum(t.numel() for t in tensors)
+    mean = fisher.mean()
     if mean == 0.0:
         return 0.0
     return mean**-0.5 if settings.penalty == "loss" else 1.0 / mean

@@ -39,7 +39,7 @@ def train(
         fusion: concat, mlp or attention.
         modalities: sensors to use, such as rgb lidar mmwave wifi.
         protocol: P1 (daily actions), P2 (rehabilitation) or P3 (all).
-        split: S1 (random), S2 (cross-subject), S3 (cross-environment) or manual.
+        split: S1 (random), S2 (cross-subject), S3 (cross-environment), manual, or given (stored with the data).
         size: small or paper.
         epochs: passes over the training split.
         batch_size: samples per step, over all processes.

@@ -1,1 +1,1 @@
-"""TODO."""
+"""What each sensor contributes: exact Shapley values of pooled profits, while training and after."""

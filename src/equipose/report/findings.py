@@ -22,7 +22,7 @@ def headline(study: Study) -> str:
     many = len(metrics.modalities)
     with_all = f"With all {many} sensors" if many > 1 else f"With {sensor(metrics.modalities[0])} alone"
     first = (
-        f"{with_all}, {group.label} places each joint {number(group.mpjpe_mm, 1, 'mm')} from where it is "
+        f"{with_all}, {group.label} places a joint {number(group.mpjpe_mm, 1, 'mm')} from where it is on average "
         f"{_bracketed(group)}{where}."
     )
     rest = (carrier_sentence(study.focus), _alarm_sentence(study), _balance_sentence(study))

@@ -19,46 +19,76 @@ FRAME_RATE_HZ = 10.0
 
 
 def scene_payload(study: Study) -> dict[str, Any]:
-    """Clips by name, each with the predictions of every run that has the same clip.
+    """Clips of all runs, each with the predictions of every run that knows its frames.
 
-    Positions are metres in the camera frame (x right, y down, z forward), stored as whole millimetres.
+    Runs pick their own best and worst recordings, so a clip is known by its true poses, and a run that did not pick
+    it answers from its ``predictions.npz``. Positions are metres in the camera frame (x right, y down, z forward),
+    stored as whole millimetres.
     """
-    clips: dict[str, list[tuple[Series, Scene]]] = {}
+    clips: list[tuple[list[str], Scene]] = []
     for series in study.series:
         for scene in series.run.scenes:
-            same = clips.get(scene.name)
+            name = f"{series.label}, {scene.name}" if len(study.series) > 1 else scene.name
+            same = next((names for names, other in clips if _same_clip(other, scene)), None)
             if same is None:
-                clips[scene.name] = [(series, scene)]
-            elif _same_clip(same[0][1], scene):
-                same.append((series, scene))
+                clips.append(([name], scene))
             else:
-                clips[f"{scene.name} ({series.label})"] = [(series, scene)]
-    names = list(clips)[:MOST_CLIPS]
-    return {
-        "rate_hz": FRAME_RATE_HZ,
-        "left_out": len(clips) - len(names),
-        "clips": [_clip(study, name, clips[name]) for name in names],
-    }
+                same.append(name)
+    rows = [_row_of_pose(series) if len(study.series) > 1 else {} for series in study.series] if clips else []
+    shown = [
+        _clip(study, "; ".join(names[:2]) + (" ..." if len(names) > 2 else ""), scene, rows)
+        for names, scene in clips[:MOST_CLIPS]
+    ]
+    return {"rate_hz": FRAME_RATE_HZ, "left_out": len(clips) - len(shown), "clips": shown}
 
 
 def _same_clip(first: Scene, second: Scene) -> bool:
     return first.target.shape == second.target.shape and bool(np.allclose(first.target, second.target, atol=1e-4))
 
 
-def _clip(study: Study, name: str, members: Sequence[tuple[Series, Scene]]) -> dict[str, Any]:
-    scene = members[0][1]
+def _row_of_pose(series: Series) -> dict[bytes, int]:
+    """True pose -> row of the run's predictions."""
+    found = series.run.predictions
+    if found is None:
+        return {}
+    return {pose.tobytes(): row for row, pose in enumerate(np.ascontiguousarray(found.target, dtype=np.float32))}
+
+
+def _prediction(series: Series, rows: dict[bytes, int], scene: Scene) -> np.ndarray | None:
+    """What a run predicts for a clip: (time, joint, 3) metres; None if it does not know all of its frames."""
+    own = next((other for other in series.run.scenes if _same_clip(other, scene)), None)
+    if own is not None:
+        return own.joints
+    found = [rows.get(pose.tobytes()) for pose in np.ascontiguousarray(scene.target, dtype=np.float32)]
+    known = [row for row in found if row is not None]
+    if series.run.predictions is None or not known or len(known) < len(found):
+        return None
+    return series.run.predictions.joints[known]
+
+
+def _clip(study: Study, name: str, scene: Scene, rows: Sequence[dict[bytes, int]]) -> dict[str, Any]:
     time = min(len(scene.frames), MOST_FRAMES)
     joints = scene.target.shape[1]
-    skeleton = SKELETONS.get(members[0][0].run.metrics.skeleton)
-    bones = skeleton.bones if skeleton is not None and len(skeleton) == joints else ()
+    skeleton = next(
+        (
+            found
+            for series in study.series
+            if (found := SKELETONS.get(series.run.metrics.skeleton)) is not None and len(found) == joints
+        ),
+        None,
+    )
+    bones = skeleton.bones if skeleton is not None else ()
     poses: list[dict[str, Any]] = [{"label": "true pose", "colour": "@truth", "xyz": _packed(scene.target[:time])}]
-    for series, own in members:
-        error = 1000.0 * np.linalg.norm(own.joints[:time].astype(np.float64) - scene.target[:time], axis=-1).mean(-1)
+    for series, lookup in zip(study.series, rows, strict=True):
+        predicted = _prediction(series, lookup, scene)
+        if predicted is None or predicted.shape != scene.target.shape:
+            continue
+        error = 1000.0 * np.linalg.norm(predicted[:time].astype(np.float64) - scene.target[:time], axis=-1).mean(-1)
         poses.append(
             {
                 "label": series.label,
                 "colour": series.colour,
-                "xyz": _packed(own.joints[:time]),
+                "xyz": _packed(predicted[:time]),
                 "error_mm": [round(float(e), 1) for e in error],
             }
         )

@@ -75,10 +75,10 @@ def _carrier(study: Study) -> Tile:
             lines.append(f"{group.label}: not measured")
             continue
         ranked = sorted(share.items(), key=lambda item: -item[1])
-        names.append(sensor(ranked[0][0]))
         first, second = (intervals.get(n) for n, _ in ranked[:2]) if len(ranked) > 1 else (None, None)
         open_ = first is not None and second is not None and not separable(first, second)
         told = ", ".join(f"{sensor(n)} {percent(v)}" for n, v in ranked)
+        names.append(f"{sensor(ranked[0][0])} or {sensor(ranked[1][0])}" if open_ else sensor(ranked[0][0]))
         lines.append(f"{group.label}: {told}" + (" (order of the first two open)" if open_ else ""))
     if not names:
         return Tile(

@@ -11,6 +11,7 @@ import json
 import multiprocessing
 import os
 import shutil
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
@@ -173,9 +174,11 @@ def write_mmfi(
     _claim(root, plan, preset)
     todo = [job for job in plan if not (root / job.folder).is_dir()]
     jobs = max(1, min(jobs or _cores(), len(todo) or 1))
-    if todo:
-        _run(root, todo, jobs, progress)
-    shutil.rmtree(root / _PARTIAL, ignore_errors=True)
+    try:
+        if todo:
+            _run(root, todo, jobs, progress)
+    finally:
+        shutil.rmtree(root / _PARTIAL, ignore_errors=True)
     return Summary(root, len(todo), len(plan) - len(todo), sum(job.frames for job in todo))
 
 
@@ -280,13 +283,18 @@ def _one_thread() -> Iterator[None]:
                 os.environ[name] = value
 
 
+def _leave_interrupts_to_the_parent() -> None:
+    """Ctrl-C reaches all processes; workers finish the recording at hand, and the parent starts no more."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def _run(root: Path, todo: list[Job], jobs: int, show: bool) -> None:
     context = multiprocessing.get_context("spawn")
     frames = sum(job.frames for job in todo)
     with (
         _one_thread(),
         _bar(frames, show) as advance,
-        ProcessPoolExecutor(jobs, mp_context=context) as pool,
+        ProcessPoolExecutor(jobs, mp_context=context, initializer=_leave_interrupts_to_the_parent) as pool,
     ):
         try:
             waiting: dict[Future[None], Job] = {}

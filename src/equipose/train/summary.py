@@ -12,7 +12,6 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from equipose.data.dataset import PoseDataset
-from equipose.data.splits import ACTION_NAMES
 from equipose.metrics.baselines import group_mean_error
 from equipose.metrics.bootstrap import bootstrap_mean
 from equipose.metrics.pose import joint_errors
@@ -78,7 +77,7 @@ def summarise(
         "hurts": _pairs(found.error_mm, modalities, interval),
         "per_joint_mm": joint_mm.mean(0).tolist(),
         "per_action": [
-            {**part, "name": ACTION_NAMES.get(part["action"], f"A{part['action']:02d}")}
+            {**part, "name": test.store.action_names.get(part["action"], f"A{part['action']:02d}")}
             for part in _parts("action", full, found.meta, interval)
         ],
         "per_environment": _parts("environment", full, found.meta, interval),

@@ -36,7 +36,7 @@ class CsiSettings(Settings):
     channels: int = 64
     bands: int = 19
     """Neighbouring tones are gathered in this many bands; one token each."""
-    blocks: int = 2
+    blocks: int = 1
     heads: int = 4
     stem_convolutions: int = 0
     """Residual convolutions over tones before the bands are formed."""

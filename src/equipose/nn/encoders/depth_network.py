@@ -50,7 +50,7 @@ class DepthEncoder(nn.Module):
         """``paper``: the stages of ResNet-18."""
         if size == "small":
             return DepthSettings()
-        return DepthSettings(rows=120, columns=160, channels=(64, 128, 256, 512), blocks=2)
+        return DepthSettings(rows=96, columns=128, channels=(64, 128, 256, 512), blocks=2)
 
     def __init__(self, spec: ModalitySpec, layout: InputLayout, width: int, settings: DepthSettings) -> None:
         super().__init__()

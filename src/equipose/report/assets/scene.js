@@ -88,7 +88,7 @@
       scene: {
         aspectmode: "manual",
         aspectratio: { x: (1.3 * sizes[0]) / largest, y: (1.3 * sizes[1]) / largest, z: (1.3 * sizes[2]) / largest },
-        camera: { up: { x: 0, y: -1, z: 0 }, eye: { x: 0.9, y: -0.3, z: -1.75 }, center: { x: 0, y: 0.08, z: 0 } },
+        camera: { up: { x: 0, y: -1, z: 0 }, eye: { x: 0.95, y: -0.32, z: -1.85 }, center: { x: 0, y: 0.08, z: 0 } },
         xaxis: axis("x right, m", 0), yaxis: axis("y down, m", 1), zaxis: axis("z forward, m", 2),
         uirevision: clip.name, dragmode: "orbit",
       },
