@@ -23,7 +23,7 @@ from equipose.registry import FUSION
 from equipose.types import Batch, Cloud, Dense, FrameMeta, all_coalitions
 
 CONTRIBUTION_SAMPLES = 1024  # per epoch, as ContributionSettings.samples_per_epoch
-EPOCH_SAMPLES = 4608  # training samples of the demonstration's cross-subject split
+EPOCH_SAMPLES = 5376  # training samples of the demonstration's cross-subject split
 
 
 def random_batch(modalities, batch, generator):

@@ -72,9 +72,19 @@ def _data(out: Path, data: Path | None, jobs: int, seed: int) -> Path:
         root = data
         if root is None:
             root = out / "mmfi"
-            write_mmfi(root, PRESETS["demo"], seed=seed, jobs=jobs)
+            demo = PRESETS["demo"]
+            write_mmfi(
+                root,
+                subjects=demo.subjects,
+                actions=demo.actions,
+                frames=demo.frames,
+                modalities=demo.modalities,
+                seed=seed,
+                jobs=jobs,
+                preset=demo.name,
+            )
         found = audit(root, jobs=jobs)
-        _say(found.summary())
+        _say(found.to_text(limit=5))
         pack(root, packed, jobs=jobs)
     return packed
 

@@ -98,9 +98,7 @@ class AttentionFusion(Fusion):
         self.norm = nn.LayerNorm(width)
         self.qkv = nn.Linear(width, 3 * width)
         self.join = nn.Linear(width, width)
-        self.mlp = nn.Sequential(
-            nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.ReLU(), nn.Linear(2 * width, width)
-        )
+        self.mlp = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width))
         self.out = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, outputs))
 
     def part(self, modality: str, feature: Float[Tensor, "batch width"]) -> Float[Tensor, "batch part"]:
@@ -110,17 +108,15 @@ class AttentionFusion(Fusion):
 
     def combine(self, parts: Sequence[Float[Tensor, "batch part"]]) -> Float[Tensor, "batch output"]:
         """Attention, mean, perceptron and read-out."""
-        token, query, key, value = torch.stack(list(parts), 1).chunk(4, dim=2)
-        query, key, value = (self._split(x) for x in (query, key, value))
-        weights = (query * query.shape[-1] ** -0.5 @ key.transpose(2, 3)).softmax(3)
+        width = parts[0].shape[1] // 4
+        token = add_in_order([part[:, :width] for part in parts]) / len(parts)
+        vectors = torch.stack([part[:, width:].reshape(-1, 3 * self.heads, width // self.heads) for part in parts], 2)
+        query, key, value = vectors.chunk(3, dim=1)  # (batch, head, modality, depth) each
+        weights = (query @ key.transpose(2, 3) * key.shape[-1] ** -0.5).softmax(3)
         # The mean over the asking sensors commutes with the sum over the answering ones and with the joining layer.
         mixed = (weights.mean(2, keepdim=True) @ value).flatten(1)
-        joined = token.mean(1) + self.join(mixed)
+        joined = token + self.join(mixed)
         return self.out(joined + self.mlp(joined))
-
-    def _split(self, vectors: Float[Tensor, "batch modality width"]) -> Float[Tensor, "batch head modality depth"]:
-        batch, count, width = vectors.shape
-        return vectors.reshape(batch, count, self.heads, width // self.heads).transpose(1, 2)
 
 
 def _linear_per_modality(modalities: Sequence[str], width: int, outputs: int) -> nn.ModuleDict:
