@@ -1,6 +1,6 @@
 """What AWC adds to the time of joint training: whole runs in turn, on the same data, as a ratio pair by pair.
 
-    python benchmarks/bm_awc_cost.py demo/packed --out benchmarks/results/awc_cost.json
+python benchmarks/bm_awc_cost.py demo/packed --out benchmarks/results/awc_cost.json
 """
 
 from __future__ import annotations

@@ -149,7 +149,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--samples", type=int, default=5760, help="training samples per epoch")
     parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--tracked", type=int, default=1024, help="samples per epoch whose features are reused")
+    parser.add_argument("--tracked", type=int, default=512, help="samples per epoch whose features are reused")
     parser.add_argument("--probe", type=int, default=128, help="samples for the Fisher information")
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--device", default="cpu")

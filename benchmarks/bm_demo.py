@@ -1,6 +1,6 @@
 """Run the demo from nothing; print its wall time and the peak memory of all its processes together.
 
-    python benchmarks/bm_demo.py --out benchmarks/results/demo.json
+python benchmarks/bm_demo.py --out benchmarks/results/demo.json
 """
 
 from __future__ import annotations

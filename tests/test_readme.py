@@ -10,7 +10,7 @@ from equipose.cli.main import main
 
 README = Path(__file__).parents[1] / "README.md"
 BLOCKS = re.findall(r"```bash\n(.*?)```", README.read_text(), re.DOTALL)
-SHORTER = {"demo": "tiny", "16": "1"}
+SHORTER = {"demo": "tiny", "12": "1"}
 
 
 def commands(block):

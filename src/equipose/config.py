@@ -118,7 +118,7 @@ class ContributionSettings(Settings):
     baseline: Literal["zero", "mean"] = "zero"
     """What stands in for the feature of a modality outside a coalition, in `evaluate` and `contributions`: zero, as
     published, or the mean feature over training samples. While training it is always zero."""
-    samples_per_epoch: int = Field(default=1024, ge=0)
+    samples_per_epoch: int = Field(default=512, ge=0)
     """Training samples per epoch whose features are reused to measure contribution; 0 switches it off."""
     bootstrap: int = Field(default=1000, ge=0)
     """Resamples of the subjects behind each interval."""

@@ -46,16 +46,12 @@ def test_a_run_stopped_in_mid_epoch_ends_with_the_same_weights(strategy, packed,
         if count == 5:
             raise Stop
 
-    settings = settings.model_copy(
-        update={"train": settings.train.model_copy(update={"checkpoint_seconds": 1e-6})}
-    )
+    settings = settings.model_copy(update={"train": settings.train.model_copy(update={"checkpoint_seconds": 1e-6})})
     with pytest.raises(Stop):
         fit.train(settings, packed, tmp_path, "broken", on_step=crash)
     broken = RunDir.open(tmp_path / "broken")
     assert broken.status["state"] == "running"
-    assert load_state(broken.checkpoint("last"))["progress"]["batch"] > 0, (
-        "stopped at an epoch's end by chance"
-    )
+    assert load_state(broken.checkpoint("last"))["progress"]["batch"] > 0, "stopped at an epoch's end by chance"
     fit.resume(broken, on_step=lambda steps: None)
     assert_equal_weights(weights(whole), weights(broken.path))
     a, b = RunDir.open(whole).epochs(), broken.epochs()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import sys
@@ -38,10 +39,18 @@ def quickstart(
         raise UsageError(f"{report} exists already; look at it, remove the folder, or choose another --out")
     packed = _data(out, data, jobs, seed)
     recipes = {name: load_recipe(None, [*_OVERRIDES, *_flags(name, epochs, seed)]) for name in STRATEGIES}
-    _train_all(recipes, packed, out / "runs", jobs)
+    try:
+        _train_all(recipes, packed, out / "runs", jobs)
+    except KeyboardInterrupt:
+        again = f"equipose quickstart --out {out}" + (f" --data {data}" if data else "")
+        _say(f"stopped; everything is saved. Continue with: {again}")
+        raise
     from equipose.report.page import write_report
 
-    write_report([out / "runs" / name for name in STRATEGIES], report)
+    runs = [out / "runs" / name for name in STRATEGIES]
+    write_report(runs, report)
+    for run in runs:
+        _say(_summary(run))
     _say(f"done in {time.monotonic() - started:.0f} s; open {report} in a browser")
     return 0
 
@@ -87,6 +96,16 @@ def _data(out: Path, data: Path | None, jobs: int, seed: int) -> Path:
         _say(found.to_text(limit=5))
         pack(root, packed, jobs=jobs)
     return packed
+
+
+def _summary(run: Path) -> str:
+    """One line about an evaluated run."""
+    metrics = json.loads((run / "metrics.json").read_text())
+    row = metrics["coalitions"][-1]
+    return (
+        f"{run.name}: {row['mpjpe_mm']:.1f} mm on {metrics['samples']} test frames of {len(metrics['subjects'])} "
+        f"people (mean pose {metrics['mean_pose_mpjpe_mm']:.1f} mm)"
+    )
 
 
 def _is_packed(path: Path) -> bool:
