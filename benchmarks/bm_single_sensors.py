@@ -1,4 +1,4 @@
-"""Train every sensor alone, the pair RGB + LiDAR, and all four, on one data folder; compare with answers without sensors.
+"""Train every sensor alone, the pair RGB + LiDAR, and all four, on one data folder, beside answers without sensors.
 
     python benchmarks/bm_single_sensors.py demo/packed --out benchmarks/results/single_sensors.json
 

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-
-V = TypeVar("V", "Dense", "Cloud", "FrameMeta")
+V = TypeVar("V", bound="Dense | Cloud | FrameMeta")
 
 
 @dataclass(frozen=True)
@@ -103,7 +102,8 @@ class Batch:
 
 def _map_tensors(batch: Batch, f: Callable[[Tensor], Tensor]) -> Batch:
     def each(value: V) -> V:
-        return replace(value, **{x.name: f(getattr(value, x.name)) for x in fields(value)})
+        changes: dict[str, Any] = {x.name: f(getattr(value, x.name)) for x in fields(value)}
+        return replace(value, **changes)
 
     return Batch(
         modalities=batch.modalities,

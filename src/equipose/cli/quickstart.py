@@ -7,8 +7,8 @@ import multiprocessing
 import os
 import sys
 import time
-from multiprocessing.sharedctypes import Synchronized
 from multiprocessing.process import BaseProcess
+from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 from typing import Any
 
@@ -138,12 +138,12 @@ def _train_all(recipes: dict[str, Recipe], packed: Path, runs: Path, jobs: int) 
             done = sum(counter.value for counter in counters)
             advance(done - shown)
             shown = done
-            for process in [p for p in running if not p.is_alive()]:
-                running.remove(process)
-                if process.exitcode:
+            for ended in [p for p in running if not p.is_alive()]:
+                running.remove(ended)
+                if ended.exitcode:
                     for other in running:
                         other.terminate()
-                    raise _failure(process, errors)
+                    raise _failure(ended, errors)
 
 
 def _failure(process: BaseProcess, errors: Any) -> Exception:

@@ -24,8 +24,8 @@ def write_scenes(
 ) -> None:
     """Write ``scenes.npz``.
 
-    Keys, for clip i: ``scene<i>_name`` (text), ``_frames`` (time,), ``_target`` and ``_joints`` (time, joint, 3), and for
-    each cloud sensor ``_<modality>`` (point, 4): x, y, z and the index of the frame. Metres, camera frame.
+    Keys, for clip i: ``scene<i>_name`` (text), ``_frames`` (time,), ``_target`` and ``_joints`` (time, joint, 3), and
+    for each cloud sensor ``_<modality>`` (point, 4): x, y, z and the index of the frame. Metres, camera frame.
 
     Args:
         path: file to write.
