@@ -26,7 +26,7 @@ PerModality = dict[str, V]
 class Settings(BaseModel):
     """Base of all settings: frozen, and a mistyped name is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, use_attribute_docstrings=True)
 
 
 class Extrinsics(Settings):

@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 from equipose.data.dataset import datasets
 from equipose.errors import DataError, UsageError
 from equipose.train import fit
+from equipose.train.build import build_session
 from equipose.train.checkpoint import load_weights
 from equipose.train.evaluate import evaluate, load_model
 from equipose.train.loop import batches_per_epoch
@@ -76,7 +77,7 @@ def test_the_best_checkpoint_is_the_best_on_validation(packed, recipe, tmp_path)
     run = fit.train(recipe("train.epochs=4", "train.learning_rate=0.01"), packed, tmp_path, "run")
     best = min(line["validation_mpjpe_mm"] for line in run.epochs())
     splits = datasets(packed, run.recipe.data)
-    session = fit.build_session(run.recipe, splits["train"], fit.launch(run.recipe.train))
+    session = build_session(run.recipe, splits["train"], fit.launch(run.recipe.train))
     load_weights(run.checkpoint("best"), session.model)
     assert fit.validation_error(session, splits["validation"]) == best
 

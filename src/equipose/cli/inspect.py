@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from inspect import getdoc
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -105,7 +106,10 @@ def _tables() -> dict[str, dict[str, str]]:
 
     tables = {title: {name: _first_line(table[name]) for name in table} for title, table in _TABLES.items()}
     tables["modalities"] = {name: f"{spec.label}: {spec.unit}; {spec.frame}" for name, spec in MODALITIES.items()}
-    tables["presets"] = {name: str(preset) for name, preset in PRESETS.items()}
+    tables["presets"] = {
+        name: f"{len(p.subjects)} subjects x {len(p.actions)} actions x {p.frames} frames = {p.num_frames:,} frames"
+        for name, p in PRESETS.items()
+    }
     return tables
 
 
@@ -119,6 +123,9 @@ def _description(name: str, item: Any) -> str:
     settings = getattr(item, "Settings", None)
     fields = getattr(settings, "model_fields", {})
     if fields:
-        text += ["", "settings (recipe: balance.settings.NAME):"]
-        text += [f"  {key} = {field.default!r}  {field.description or ''}" for key, field in fields.items()]
+        how = "given as --set balance.settings.NAME=VALUE" if name in registry.BALANCE else "chosen by the model's size"
+        text += ["", f"settings, {how}:"]
+        for key, field in fields.items():
+            about = textwrap.fill(field.description or "", 100, initial_indent="      ", subsequent_indent="      ")
+            text += [f"  {key} = {field.get_default(call_default_factory=True)!r}", about]
     return "\n".join(text)

@@ -9,15 +9,18 @@ k with modality 0 the lowest bit:
     baseline             text: "zero" or "mean", what stood in for the feature of an absent sensor
     samples, resamples   integers
     values               (2^M,) worth of every coalition; phi sums to values[-1] - values[0]
-    phi, phi_interval    (M,), (M, 2) Shapley values, 95 % intervals over subjects (NaN: fewer than two
-    subjects) share, share_interval      (M,), (M, 2) positive-part share phi+ / sum phi+ per_joint
-    (M, J) Shapley values of each joint's own profit subjects, per_subject            (S,) numbers, (M, S)
-    Shapley values within each subject actions, per_action              (A,), (M, A) environments,
-    per_environment    (E,), (M, E) interaction_index    text, such as "SII" interactions         (M, M)
-    symmetric; pairs, with each player's own value on the diagonal collapse             (M,) median over
-    coordinates of std(prediction from that sensor alone) / std(truth) entropy, effective_number
-    numbers: normalised entropy of the share, 1 / sum share^2 alarms               (any,) text profits,
-    phi_by_profit           (P,) text, (P, M): the Shapley values under every profit, from the same sums
+    phi, phi_interval    (M,), (M, 2) Shapley values, 95 % intervals over subjects (NaN: fewer than two subjects)
+    share, share_interval  (M,), (M, 2) positive-part share phi+ / sum phi+
+    per_joint            (M, J) Shapley values of each joint's own profit
+    subjects, per_subject            (S,) numbers, (M, S) Shapley values within each subject
+    actions, per_action              (A,), (M, A)
+    environments, per_environment    (E,), (M, E)
+    interaction_index    text, such as "SII"
+    interactions         (M, M) symmetric; pairs, with each player's own value on the diagonal
+    collapse             (M,) median over coordinates of std(prediction from that sensor alone) / std(truth)
+    entropy, effective_number        numbers: normalised entropy of the share, 1 / sum share^2
+    alarms               (any,) text
+    profits, phi_by_profit           (P,) text, (P, M): the Shapley values under every profit, from the same sums
 """
 
 from __future__ import annotations
@@ -32,6 +35,7 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from equipose.errors import DataError
+from equipose.files import write_npz
 from equipose.types import coalition_name
 
 FORMAT = "equipose-contributions-1"
@@ -114,10 +118,7 @@ def save_npz(path: Path, contributions: Contributions) -> None:
             value = [value[name] for name in contributions.modalities]
         empty = isinstance(value, tuple) and not value
         arrays[field.name] = np.array(value, dtype="U1" if empty else None)
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
-        np.savez_compressed(file, **arrays)
-    partial.replace(path)
+    write_npz(path, arrays)
 
 
 def load_npz(path: Path) -> Contributions:

@@ -14,6 +14,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from equipose.errors import DataError, UsageError
+from equipose.files import write_text
 from equipose.report import appendix, sections, sensors
 from equipose.report.canvas import Canvas
 from equipose.report.colours import style_variables, themes
@@ -57,11 +58,9 @@ def write_report(runs: Sequence[Path], out: Path | None = None) -> Path:
         raise UsageError("a run folder was named twice; name each run once: equipose report RUN [RUN ...]")
     target = _target(runs, out)
     page = render(build_study([load_run(run) for run in runs]))
-    temporary = target.with_name(target.name + ".tmp")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(page, encoding="utf-8")
-        temporary.replace(target)
+        write_text(target, page)
     except OSError as error:
         raise DataError(f"cannot write {target}: {error.strerror}; choose another place with --out FILE") from None
     return target

@@ -23,6 +23,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from equipose.errors import DataError, UsageError, unknown_name
+from equipose.files import write_text
 from equipose.modality import DEFAULT_MODALITIES, MODALITIES
 from equipose.progress import progress as progress_bar
 from equipose.simulate import camera, lidar, radar, wifi
@@ -244,9 +245,7 @@ def _claim(root: Path, plan: list[Job], preset: str | None) -> None:
         "actions": sorted(actions),
     }
     root.mkdir(parents=True, exist_ok=True)
-    temporary = root / f"{RECORD}.part"
-    temporary.write_text(json.dumps(record, indent=1) + "\n")
-    temporary.replace(path)
+    write_text(path, json.dumps(record, indent=1) + "\n")
 
 
 def read_record(root: Path) -> dict[str, Any]:

@@ -23,8 +23,8 @@ from equipose.errors import UsageError
 from equipose.metrics.pose import joint_errors, pa_mpjpe
 from equipose.nn.model import PoseModel
 from equipose.progress import track
+from equipose.train.build import network
 from equipose.train.checkpoint import load_weights
-from equipose.train.fit import network
 from equipose.train.run_dir import RunDir
 from equipose.train.scenes import write_scenes
 from equipose.train.summary import SplitPredictions, summarise

@@ -23,6 +23,7 @@ from typing import Any
 
 from equipose.config import Recipe, dump_yaml, load_recipe
 from equipose.errors import DataError, UsageError
+from equipose.files import write_text
 
 _PACKAGES = ("equipose", "torch", "numpy", "scipy", "lightning-fabric", "safetensors", "plotly")
 
@@ -57,7 +58,7 @@ class RunDir:
                 f"that run with: equipose resume {path}"
             ) from None
         run = cls(path)
-        write_atomic(path / "config.yaml", dump_yaml(recipe))
+        write_text(path / "config.yaml", dump_yaml(recipe))
         run.write_json("env.json", environment())
         run.set_status(state="created", data=str(data.resolve()))
         return run
@@ -115,7 +116,7 @@ class RunDir:
 
     def write_json(self, name: str, value: Any) -> None:
         """Write a JSON file in one piece."""
-        write_atomic(self.path / name, json.dumps(value, indent=1))
+        write_text(self.path / name, json.dumps(value, indent=1))
 
     def log(self, text: str) -> None:
         """Add a line to ``log.txt``."""
@@ -129,14 +130,7 @@ class RunDir:
 
     def write_epochs(self, lines: list[dict[str, Any]]) -> None:
         """Replace ``metrics.jsonl``."""
-        write_atomic(self.path / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
-
-
-def write_atomic(path: Path, text: str) -> None:
-    """Write ``text`` so that a reader sees the old file or the new one, never half of it."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text)
-    temporary.replace(path)
+        write_text(self.path / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
 
 
 def environment() -> dict[str, Any]:

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from equipose.data.dataset import PoseDataset
+from equipose.files import write_npz
 from equipose.types import Cloud
 
 _FRAMES = 48
@@ -50,7 +51,7 @@ def write_scenes(
         for modality, value in dataset.batch(rows, None).inputs.items():
             if isinstance(value, Cloud):
                 arrays[f"scene{i}_{modality}"] = _points(value)
-    np.savez_compressed(path, **arrays)
+    write_npz(path, arrays)
 
 
 def _points(cloud: Cloud) -> Float[ndarray, "point 4"]:
