@@ -61,13 +61,25 @@ def main() -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     from equipose.train.run_dir import environment
 
+    env = environment()
+    result = {
+        "command": f"python benchmarks/bm_single_sensors.py {args.data.name} --epochs {args.epochs} "
+        f"--seeds {' '.join(map(str, args.seeds))}",
+        "epochs": args.epochs,
+        "overrides": args.overrides,
+        "versions": env["versions"],
+        "machine": env["machine"],
+        "rows": earlier_rows(args),
+    }
+    rows = result["rows"]
+    done = {(row["sensors"], row["seed"]) for row in rows}
     with tempfile.TemporaryDirectory() as runs:
-        jobs = [(str(args.data), s, args.epochs, seed, runs, args.overrides) for seed in args.seeds for s in args.sets]
-        context = multiprocessing.get_context("spawn")
-        with context.Pool(args.jobs, maxtasksperchild=1) as pool:
-            rows = []
-            for row in pool.imap(train_one, jobs, chunksize=1):
+        todo = [(s, seed) for seed in args.seeds for s in args.sets if (s, seed) not in done]
+        jobs = [(str(args.data), s, args.epochs, seed, runs, args.overrides) for s, seed in todo]
+        with multiprocessing.get_context("spawn").Pool(args.jobs, maxtasksperchild=1) as pool:
+            for row in pool.imap_unordered(train_one, jobs, chunksize=1):
                 rows.append(row)
+                rows.sort(key=lambda r: (r["seed"], SETS.index(r["sensors"]) if r["sensors"] in SETS else 99))
                 low, high = row["interval"]
                 print(
                     f"{row['sensors']:<24} seed {row['seed']}: {row['mpjpe_mm']:6.1f} mm ({low:.1f} to {high:.1f}), "
@@ -75,13 +87,17 @@ def main() -> None:
                     f"{row['mean_pose_mpjpe_mm']:.1f}, room mean {row['room_mean_mpjpe_mm']:.1f}",
                     flush=True,
                 )
-    env = environment()
-    command = "python benchmarks/bm_single_sensors.py " + " ".join(
-        [str(args.data.name), f"--epochs {args.epochs}", f"--seeds {' '.join(map(str, args.seeds))}"]
-    )
-    result = {"command": command, "versions": env["versions"], "machine": env["machine"], "rows": rows}
-    if args.out:
-        args.out.write_text(json.dumps(result, indent=1) + "\n")
+                if args.out:
+                    args.out.write_text(json.dumps(result, indent=1) + "\n")
+
+
+def earlier_rows(args: argparse.Namespace) -> list[dict]:
+    """Rows that an interrupted call with the same epochs and settings has already measured."""
+    if not args.out or not args.out.is_file():
+        return []
+    earlier = json.loads(args.out.read_text())
+    same = earlier.get("epochs") == args.epochs and earlier.get("overrides") == args.overrides
+    return earlier["rows"] if same else []
 
 
 if __name__ == "__main__":

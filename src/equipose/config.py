@@ -61,7 +61,7 @@ class DataSettings(Settings):
     """Manual split only: the lists; empty ``actions`` means those of the protocol."""
     validation_fraction: float = Field(default=0.125, gt=0.0, lt=1.0)
     """Share of the training subjects that is held out for model selection, per environment."""
-    split_seed: int = 0
+    split_seed: int = Field(default=0, ge=0)
     frame_stride: int = Field(default=1, ge=1)
     """Use every n-th frame as a sample (windows still see all frames)."""
     windows: PerModality[PositiveInt] = _WINDOWS
@@ -74,6 +74,27 @@ class DataSettings(Settings):
     radar_columns: tuple[str, str] = ("snr", "doppler")
     """Meaning of radar columns 3 and 4. The MM-Fi paper says the opposite of what its files hold."""
 
+    @field_validator("modalities")
+    @classmethod
+    def _known_once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if name not in MODALITIES:
+                raise ValueError(str(unknown_name("modality", name, MODALITIES)))
+        if not names:
+            raise ValueError("no sensor is named; expected at least one, such as --modalities rgb lidar mmwave wifi")
+        if len(set(names)) != len(names):
+            raise ValueError(f"a modality is named twice in {', '.join(names)}: name each sensor once")
+        return names
+
+    @field_validator("crop")
+    @classmethod
+    def _not_empty(cls, boxes: dict[str, tuple[float, ...]]) -> dict[str, tuple[float, ...]]:
+        for name, box in boxes.items():
+            if any(not low < high for low, high in zip(box[::2], box[1::2], strict=True)):
+                expected = "[x min, x max, y min, y max, z min, z max]"
+                raise ValueError(f"the box of {name} is empty: found {list(box)}, expected {expected}")
+        return boxes
+
     @field_validator("windows", "points", "crop", "extrinsics", mode="before")
     @classmethod
     def _with_defaults(cls, value: Any, info: Any) -> Any:
@@ -81,12 +102,18 @@ class DataSettings(Settings):
 
         ``info`` is pydantic's ``ValidationInfo``, a protocol that the tests' run-time type checker cannot check.
         """
+        defaults = cls.model_fields[info.field_name].default
         if not isinstance(value, dict):
-            return value
+            raise ValueError(  # pydantic turns a ValueError, and no TypeError, into a message
+                f"found {value!r}, expected values per sensor, such as --set data.{info.field_name}."
+                f"{next(iter(defaults))}=..."
+            )
         for name in value:
             if name not in MODALITIES:
                 raise ValueError(str(unknown_name("modality", name, MODALITIES)))
-        return {**cls.model_fields[info.field_name].default, **value}
+            if name not in defaults:
+                raise ValueError(f"found {name}, which has no {info.field_name}; only {', '.join(defaults)} have")
+        return {**defaults, **value}
 
 
 class ModelSettings(Settings):
@@ -95,10 +122,18 @@ class ModelSettings(Settings):
     size: Literal["small", "paper"] = "small"
     fusion: str = "concat"
     """A name from `equipose list fusion`."""
-    width: int = Field(default=128, ge=8)
+    width: int = Field(default=128, ge=8, le=8192)
     """Length of each sensor's feature vector."""
     encoders: dict[str, str] = {}
     """Modality -> encoder name, where it should differ from the modality's own kind."""
+
+    @field_validator("encoders")
+    @classmethod
+    def _known_modalities(cls, encoders: dict[str, str]) -> dict[str, str]:
+        for name in encoders:
+            if name not in MODALITIES:
+                raise ValueError(str(unknown_name("modality", name, MODALITIES)))
+        return encoders
 
 
 class BalanceSettings(Settings):
@@ -138,7 +173,7 @@ class TrainSettings(Settings):
     """Largest gradient norm; 0 means no clipping."""
     loss: Literal["mpjpe", "mse"] = "mpjpe"
     loss_unit: Literal["m", "mm"] = "m"
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, lt=2**63)
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     devices: int = Field(default=1, ge=1)
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
@@ -198,7 +233,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise UsageError(f"no recipe at {path}: expected a YAML file; `equipose config show` prints one to start from")
     try:
         values = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not valid YAML: {error}") from None
     if values is None:
         return {}
@@ -225,6 +260,8 @@ def _assign(values: dict[str, Any], keys: list[str], value: Any) -> None:
 def _explain(model: type[BaseModel], problem: Any) -> str:
     location = [str(part) for part in problem["loc"]]
     path = ".".join(location) or "(top)"
+    if problem["type"] == "value_error":  # one of ours: it says what was found
+        return f"{path}: {problem['msg'].removeprefix('Value error, ')}"
     if problem["type"] != "extra_forbidden":
         return f"{path}: {problem['msg']} (found {problem['input']!r})"
     owner: Any = model
@@ -233,7 +270,8 @@ def _explain(model: type[BaseModel], problem: Any) -> str:
         owner = field.annotation if field else None
     known = list(getattr(owner, "model_fields", {}))
     close = difflib.get_close_matches(location[-1], known, n=1)
-    hint = f" Did you mean {'.'.join([*location[:-1], close[0]])}?" if close else f" Known here: {', '.join(known)}."
+    names = f"Known here: {', '.join(known)}." if known else "There are none here."
+    hint = f" Did you mean {'.'.join([*location[:-1], close[0]])}?" if close else f" {names}"
     return f"{path}: unknown setting.{hint}"
 
 

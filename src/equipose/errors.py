@@ -27,6 +27,12 @@ class DataError(EquiposeError, ValueError):
     exit_code = 3
 
 
+def at_least(what: str, value: int, least: int) -> None:
+    """UsageError if a number on the command line is smaller than makes sense."""
+    if value < least:
+        raise UsageError(f"{what}: found {value}, expected {least} or more")
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str], see: str = "") -> UsageError:
     """A UsageError for a mistyped name, with the nearest known one.
 

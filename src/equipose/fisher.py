@@ -13,7 +13,7 @@ ways:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -88,10 +88,14 @@ def diagonal_fisher(
     squares = {name: torch.zeros_like(p, requires_grad=False) for name, p in parameters.items()}
     total = next(model.parameters()).new_zeros((), dtype=torch.float64)
     samples = 0
-    step = {"per_sample": _add_per_sample, "loop": _add_loop, "batch": _add_batch}[method]
+    squared = {"per_sample": _per_sample, "loop": _loop, "batch": _whole_batch}[method]
+    problem = _Problem(model, parameters, loss, chunk)
     with untouched(model):
         for batch in batches:
-            total += step(model, parameters, squares, batch, loss, chunk).double()
+            for found, losses in squared(problem, batch):
+                for name, square in found.items():
+                    squares[name] += square
+                total += losses.double()
             samples += len(batch)
     if samples == 0:
         raise UsageError("found no sample to measure Fisher information on: set train.probe_samples to at least 1")
@@ -101,23 +105,30 @@ def diagonal_fisher(
     return DiagonalFisher(diagonal, (total / samples).float(), samples)
 
 
-def _add_per_sample(
-    model: nn.Module,
-    parameters: Mapping[str, Tensor],
-    squares: NamedTensors,
-    batch: Batch,
-    loss: Callable[[PoseOutput, Batch], Tensor],
-    chunk: int,
-) -> Tensor:
+@dataclass(frozen=True)
+class _Problem:
+    """What is differentiated, and with respect to what."""
+
+    model: nn.Module
+    parameters: Mapping[str, Tensor]
+    loss: Callable[[PoseOutput, Batch], Tensor]
+    chunk: int
+
+
+_Squares = Iterator[tuple[NamedTensors, Tensor]]
+"""Parts of a batch: sums over their samples of the squared gradients, and of the loss."""
+
+
+def _per_sample(problem: _Problem, batch: Batch) -> _Squares:
     def sample_loss(weights: NamedTensors, sample: dict[str, Any]) -> Tensor:
         one = batch_from_tensors(add_batch_axis(sample), batch.modalities)
-        return loss(functional_call(model, weights, (one,)), one)[0]
+        return problem.loss(functional_call(problem.model, weights, (one,)), one)[0]
 
     gradients_of = vmap(grad_and_value(sample_loss), in_dims=(None, 0))
-    weights = {name: p.detach() for name, p in parameters.items()}
-    total = batch.target.new_zeros(())
-    for start in range(0, len(batch), chunk):
-        part = batch.select(torch.arange(start, min(start + chunk, len(batch)), device=batch.target.device))
+    weights = {name: p.detach() for name, p in problem.parameters.items()}
+    for first in range(0, len(batch), problem.chunk):
+        last = min(first + problem.chunk, len(batch))
+        part = batch.select(torch.arange(first, last, device=batch.target.device))
         try:
             # The fused attention kernels have no vmap rule and would run sample by sample.
             with sdpa_kernel(SDPBackend.MATH):
@@ -128,36 +139,17 @@ def _add_per_sample(
                 f"{str(error).splitlines()[0]}. Set fisher: loop (exact, slower) or fisher: batch (approximate) "
                 "in balance.settings"
             ) from error
-        for name, gradient in gradients.items():
-            squares[name] += gradient.square().sum(0)
-        total = total + losses.sum()
-    return total
+        yield {name: gradient.square().sum(0) for name, gradient in gradients.items()}, losses.sum()
 
 
-def _add_loop(
-    model: nn.Module,
-    parameters: Mapping[str, Tensor],
-    squares: NamedTensors,
-    batch: Batch,
-    loss: Callable[[PoseOutput, Batch], Tensor],
-    chunk: int,
-) -> Tensor:
-    ones = (batch.select(torch.tensor([i], device=batch.target.device)) for i in range(len(batch)))
-    return torch.stack([_add_batch(model, parameters, squares, one, loss, chunk) for one in ones]).sum()
+def _loop(problem: _Problem, batch: Batch) -> _Squares:
+    for i in range(len(batch)):
+        yield from _whole_batch(problem, batch.select(torch.tensor([i], device=batch.target.device)))
 
 
-def _add_batch(
-    model: nn.Module,
-    parameters: Mapping[str, Tensor],
-    squares: NamedTensors,
-    batch: Batch,
-    loss: Callable[[PoseOutput, Batch], Tensor],
-    chunk: int,
-) -> Tensor:
+def _whole_batch(problem: _Problem, batch: Batch) -> _Squares:
     with torch.enable_grad():
-        mean = loss(model(batch), batch).mean()
-        gradients = torch.autograd.grad(mean, list(parameters.values()), allow_unused=True)
-    for name, gradient in zip(parameters, gradients, strict=True):
-        if gradient is not None:
-            squares[name] += len(batch) * gradient.square()
-    return mean.detach() * len(batch)
+        mean = problem.loss(problem.model(batch), batch).mean()
+        gradients = torch.autograd.grad(mean, list(problem.parameters.values()), allow_unused=True)
+    named = zip(problem.parameters, gradients, strict=True)
+    yield {n: len(batch) * g.square() for n, g in named if g is not None}, mean.detach() * len(batch)

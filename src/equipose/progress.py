@@ -81,9 +81,9 @@ def _plain(description: str, total: int, unit: str) -> Iterator[Callable[[int], 
         if now - last >= 5.0:
             last = now
             rate = done / (now - start)
-            left = (total - done) / rate if rate else float("inf")
+            left = f", {(total - done) / rate:.0f} s left" if rate else ""
             print(
-                f"{description}: {done}/{total} {unit}, {rate:.4g}/s, {left:.0f} s left",
+                f"{description}: {done}/{total} {unit}, {rate:.4g}/s{left}",
                 file=sys.stderr,
                 flush=True,
             )

@@ -361,3 +361,19 @@ def test_what_is_missing_is_told(make_model, batches):
     with pytest.raises(UsageError, match="learning rate"):
         awc(penalty="proximal").begin_epoch(model, make_probe(batches, learning_rate=0.0))
     awc(groups="none").begin_epoch(model, make_probe(batches, contribution={}))
+
+
+def test_an_epoch_without_a_constrained_sensor_keeps_nothing_of_the_one_before(make_model, batches):
+    model = make_model()
+    strategy = awc(alpha_superior=0.0, alpha_inferior=1.0)
+    strategy.begin_epoch(model, make_probe(batches))
+    assert "awc" in objective(strategy, model, batches[0]).terms
+    equal = dict.fromkeys(SCORES, 1.0)  # cannot be split: all are superior
+    strategy.begin_epoch(model, make_probe(batches, epoch=1, contribution=equal))
+    assert "awc" not in objective(strategy, model, batches[0]).terms
+    assert strategy.log()["fisher_trace"] == {}
+
+
+def test_only_grouping_needs_contributions():
+    assert awc().needs_contribution
+    assert not awc(groups="none").needs_contribution

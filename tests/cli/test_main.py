@@ -1,5 +1,6 @@
 """The command line as a user meets it."""
 
+import errno
 import subprocess
 import sys
 import time
@@ -65,6 +66,25 @@ def test_every_verb_explains_itself(verb, capsys):
         (["config", "check", "--set", "model.fusion=concta"], 2, "Did you mean 'concat'?"),
         (["config", "check", "--set", "balance.name=acw"], 2, "Did you mean 'awc'?"),
         (["config", "check", "--set", "epochs"], 2, "KEY=VALUE"),
+        (["config", "check", "--set", "data.modalities=[rbg]"], 2, "Did you mean 'rgb'?"),
+        (["config", "check", "--set", "data.modalities=[rgb, rgb]"], 2, "named twice"),
+        (["config", "check", "--set", "data.windows=1"], 2, "--set data.windows.rgb="),
+        (["config", "check", "--set", "data.windows.rbg=3"], 2, "Did you mean 'rgb'?"),
+        (["config", "check", "--set", "data.points.rgb=3"], 2, "only lidar, mmwave have"),
+        (["config", "check", "--set", "data.crop.lidar=[1, -1, 0, 1, 0, 1]"], 2, "the box of lidar is empty"),
+        (["config", "check", "--set", "model.encoders.rbg=temporal_conv"], 2, "Did you mean 'rgb'?"),
+        (["config", "check", "--set", "model.width=100000"], 2, "8192"),
+        (["config", "check", "--set", "train.seed=-1"], 2, "train.seed"),
+        (["config", "check", "--set", "data.split_seed=-1"], 2, "data.split_seed"),
+        (["config", "check", "--set", "balance.settings.alpha=3"], 2, "There are none here."),
+        (["config", "check", "--set", "balance={name: awc, settings: {windw: 3}}"], 2, "Did you mean window?"),
+        (["train", "nowhere", "--balance", "acw"], 2, "Did you mean 'awc'?"),
+        (["train", "nowhere", "--modalities"], 2, "no sensor is named"),
+        (["train", "nowhere", "--name", "{foo}"], 2, "{strategy}"),
+        (["train", "nowhere", "--name", "{"], 2, "{strategy}"),
+        (["quickstart", "--epochs", "0"], 2, "train.epochs"),
+        (["quickstart", "--jobs", "0"], 2, "--jobs: found 0"),
+        (["simulate", "out", "--jobs", "0"], 2, "--jobs: found 0"),
     ],
 )
 def test_a_wrong_word_gets_a_helpful_answer(words, code, expected, capsys, tmp_path, monkeypatch):
@@ -80,6 +100,42 @@ def test_debug_shows_where_an_error_came_from(tmp_path):
     done = run("evaluate", str(tmp_path), "--debug")
     assert done.returncode != 0
     assert "Traceback" in done.stderr
+
+
+def test_a_recipe_that_is_no_text_is_refused(tmp_path, capsys):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_bytes(b"\xff\xfe\x00\x81")
+    assert main(["config", "check", str(recipe)]) == 2
+    assert "is not valid YAML" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["--help"], ["config", "show"], ["describe", "awc"]])
+def test_a_reader_that_has_gone_is_no_error(words):
+    with subprocess.Popen(
+        [sys.executable, "-m", "equipose.cli", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "expected"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "x.npy"), 3, "The disk is full: make room"),
+        (PermissionError(errno.EACCES, "Permission denied", "x.npy"), 3, "x.npy: Permission denied"),
+        (MemoryError(), 1, "not enough memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), 1, "smaller --batch-size"),
+        (RuntimeError("odd"), 1, "fault of the program"),
+    ],
+)
+def test_what_the_system_refuses_is_explained(error, code, expected, monkeypatch, capsys):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr("equipose.cli.main._run", fail)
+    assert main(["list"]) == code
+    assert expected in capsys.readouterr().err
 
 
 def test_list_and_describe_cover_the_registries(capsys):

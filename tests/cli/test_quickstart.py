@@ -1,8 +1,12 @@
 """The whole job on a very small folder."""
 
+import queue
+
 import pytest
 
+from equipose.cli import quickstart
 from equipose.cli.main import main
+from equipose.config import load_recipe
 from equipose.train.run_dir import RunDir
 
 
@@ -34,4 +38,27 @@ def test_an_error_in_a_training_process_reaches_the_user(tmp_path, capsys):
     assert main(["simulate", str(root), "--preset", "tiny", "--subjects", "5"]) == 0
     assert main(["quickstart", "--out", str(tmp_path / "demo"), "--data", str(root), "--epochs", "1"]) == 2
     error = capsys.readouterr().err
-    assert "data.split=manual" in error and "Traceback" not in error
+    assert "at least three subjects" in error and "Traceback" not in error
+
+
+@pytest.mark.parametrize(("raised", "code"), [(KeyboardInterrupt(), 130), (OSError(28, "No space left"), 3)])
+def test_a_training_process_ends_without_a_traceback(raised, code, tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise raised
+
+    monkeypatch.setattr("equipose.train.fit.train", fail)
+    errors = queue.Queue()
+    with pytest.raises(SystemExit) as stop:
+        quickstart._train_one(load_recipe(None).model_dump(), tmp_path, tmp_path, "joint", None, errors)
+    assert stop.value.code == code
+    assert errors.empty() == (code == 130)
+
+
+def test_an_interrupted_demo_says_how_to_continue_with_the_same_settings(tmp_path, monkeypatch, capsys):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(quickstart, "_data", lambda *_: tmp_path)
+    monkeypatch.setattr(quickstart, "_train_all", interrupt)
+    assert main(["quickstart", "--out", str(tmp_path / "demo"), "--epochs", "3", "--seed", "5"]) == 130
+    assert f"equipose quickstart --out {tmp_path / 'demo'} --epochs 3 --seed 5" in capsys.readouterr().err

@@ -229,7 +229,7 @@ def test_errors(small_packed, small_root, writer):
         datasets(small_packed, DataSettings(modalities=("rgb", "depth")))
     with pytest.raises(UsageError, match=r"radar_columns"):
         everything(small_packed, radar_columns=("a", "b"))
-    with pytest.raises(UsageError, match=r"data.split=manual"):
+    with pytest.raises(UsageError, match=r"--split manual|at least three subjects"):
         datasets(small_root, DataSettings())
     with pytest.raises(DataError, match=r"frame_stride"):
         broken = RawStore(small_root)

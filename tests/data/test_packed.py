@@ -125,7 +125,7 @@ def test_wrong_folders(small_packed, small_root, tmp_path):
         PackedStore(small_root)
     with pytest.raises(DataError, match=r"not a folder"):
         open_store(tmp_path / "nothing")
-    with pytest.raises(UsageError, match=r"has no depth.*--set data.modalities=\[rgb\]"):
+    with pytest.raises(UsageError, match=r"has no depth.*--modalities rgb$"):
         PackedStore(small_packed, ("rgb", "depth"))
     for meta, words in (
         ("{", "not valid JSON"),

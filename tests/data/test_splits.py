@@ -103,15 +103,17 @@ def test_small_folders():
 @pytest.mark.parametrize(
     "keys, options, words",
     [
-        (FULL[FULL[:, 1] <= 30], {"split": "S3"}, r"E04.*data.split=manual --set data.test_subjects=\[10,20,30\]"),
+        (FULL[FULL[:, 1] <= 30], {"split": "S3"}, r"E04.*--split manual --set data.test_subjects=\[10,20,30\]"),
         (FULL[FULL[:, 1] > 30], {"split": "S3"}, "nothing to train on"),
         (FULL[FULL[:, 1] % 5 != 0], {"split": "S2"}, r"S05.*test_subjects=\[9,19,29,39\]"),
         (FULL[FULL[:, 1] % 5 == 0], {"split": "S2"}, "nothing to train on"),
         (FULL[(FULL[:, 1] == 4) | (FULL[:, 1] == 5)], {"split": "S2"}, "one subject only"),
-        (FULL[FULL[:, 2] == 1], {"protocol": "P1"}, "data.protocol=P3"),
+        (FULL[FULL[:, 1] == 4], {"split": "S2"}, "S04 only, expected at least three subjects"),
+        (FULL[np.isin(FULL[:, 1], (1, 2, 11, 21))], {"split": "S2"}, r"test_subjects=\[21\]"),
+        (FULL[FULL[:, 2] == 1], {"protocol": "P1"}, "--protocol P3"),
         (FULL, {"split": "manual"}, "data.test_subjects"),
         (FULL, {"split": "manual", "test_subjects": (41,)}, "S41"),
-        (FULL, {"split": "manual", "test_subjects": (1, 2), "train_subjects": (2, 3, 4)}, "S02 stand in both"),
+        (FULL, {"split": "manual", "test_subjects": (1, 2), "train_subjects": (2, 3, 4)}, "S02 named in both"),
     ],
 )
 def test_impossible_splits_say_what_to_type(keys, options, words):
@@ -142,7 +144,7 @@ def test_any_part_splits_cleanly_or_says_why(part, name, protocol, seed):
     try:
         sides = split(keys, options)
     except UsageError as error:
-        assert "Type" in str(error) or "--set" in str(error)
+        assert "Add recordings" in str(error) or "Type" in str(error) or "--set" in str(error)
         return
     assert len(sides.train) and len(sides.validation) and len(sides.test)
     assert not set(keys[sides.train, 1]) & set(keys[sides.validation, 1])

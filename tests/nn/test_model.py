@@ -9,7 +9,8 @@ from torch.func import functional_call, grad, vmap
 from equipose.config import ModelSettings
 from equipose.errors import UsageError
 from equipose.modality import MODALITIES
-from equipose.nn.model import add_batch_axis, batch_from_tensors, batch_to_tensors, build_model
+from equipose.nn.model import build_model
+from equipose.nn.tensors import add_batch_axis, batch_from_tensors, batch_to_tensors
 from equipose.registry import FUSION
 from equipose.types import Batch, all_coalitions
 
@@ -228,7 +229,7 @@ class TestRefusals:
             model_for(encoders={"lidar": "csi_network"})
 
     def test_encoder_setting_for_an_unknown_modality(self):
-        with pytest.raises(UsageError, match=r"unknown modality 'lidr'"):
+        with pytest.raises(ValueError, match=r"unknown modality 'lidr'"):  # refused by the settings themselves
             model_for(encoders={"lidr": "point_transformer"})
 
     def test_no_modality(self):

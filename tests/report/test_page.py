@@ -310,7 +310,7 @@ def test_output_place(make_run, tmp_path, capsys):
     assert (folder / "report.html").is_file() and str(folder / "report.html") in capsys.readouterr().out
     assert report([folder], tmp_path) == 0 and (tmp_path / "report.html").is_file()
     assert report([folder], tmp_path / "new" / "page.html") == 0 and (tmp_path / "new" / "page.html").is_file()
-    assert not list(tmp_path.rglob("*.tmp"))
+    assert not list(tmp_path.rglob("*.part"))
 
 
 def test_foreign_file_is_not_overwritten(make_run, tmp_path):

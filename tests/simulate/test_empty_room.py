@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from equipose.simulate import wifi
+from equipose.simulate import wifi, wifi_channel
 from equipose.simulate.presets import environment_of
 from equipose.simulate.randomness import generator_for
 from equipose.simulate.room import make_room, standing_place
@@ -37,10 +37,10 @@ def empty_recordings(drift):
     for subject in SUBJECTS:
         room = make_room(0, environment_of(subject))
         moved = generator_for(0, "drift", subject).normal(0, 1, room.scatterers.shape)
-        field = wifi.empty_channel(replace(room, scatterers=room.scatterers + drift * moved))
+        field = wifi_channel.empty_channel(replace(room, scatterers=room.scatterers + drift * moved))
         for action in ACTIONS:
             generator = generator_for(0, "wifi", room.environment, subject, action)
-            packets = np.broadcast_to(field, (FRAMES, wifi.PACKETS, *field.shape))
+            packets = np.broadcast_to(field, (FRAMES, wifi_channel.PACKETS, *field.shape))
             rows.append(features(*wifi.to_files(*wifi.receive(packets, room, generator))))
             places.append(standing_place(0, room, subject, action))
             keys.append((room.environment, subject, action))

@@ -5,17 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from equipose.simulate.radar import (
-    ANTENNAS,
-    Radar,
-    Scatterers,
-    body_scatterers,
-    cube,
-    detect,
-    detect_points,
-    floor_ghosts,
-    reflectivity,
-)
+from equipose.simulate.radar import ANTENNAS, Radar, cube, detect, detect_points
+from equipose.simulate.radar_echoes import Scatterers, body_scatterers, floor_ghosts, reflectivity
 
 RADAR = Radar()
 

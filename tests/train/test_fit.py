@@ -120,6 +120,45 @@ def test_a_strategy_without_what_it_needs_is_refused_before_anything_is_written(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("balance.settings={alpha: 1}", "balance.settings"),
+        ("model.fusion=conct", "Did you mean 'concat'"),
+        ("contribution.profit=person", "Did you mean 'pearson'"),
+        ("model.encoders={wifi: temporal_conv}", "temporal_conv"),
+    ],
+)
+def test_a_wrong_name_is_refused_before_anything_is_written(override, expected, packed, recipe, tmp_path):
+    with pytest.raises(UsageError, match=expected):
+        fit.train(recipe("balance.name=awc", override), packed, tmp_path, "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_awc_without_groups_needs_no_contribution(packed, recipe, tmp_path):
+    settings = recipe(
+        "balance.name=awc", "balance.settings={groups: none}", "contribution.samples_per_epoch=0", "train.epochs=1"
+    )
+    assert fit.train(settings, packed, tmp_path, "run").epochs()[0]["balance"]["window_open"] is False
+
+
+def test_bfloat16_trains_and_is_evaluated_in_float32(packed, recipe, tmp_path):
+    settings = recipe("balance.name=awc", "train.precision=bf16-mixed", "train.epochs=1", "model.fusion=attention")
+    run = fit.train(settings, packed, tmp_path, "half")
+    full = fit.train(settings.model_copy(update={"train": recipe("train.epochs=1").train}), packed, tmp_path, "full")
+    a, b = weights(run), weights(full)
+    assert all(value.dtype == torch.float32 for value in a.values())
+    assert any(not torch.equal(a[name], b[name]) for name in a), "the precision changed nothing"
+    error, reference = run.epochs()[0]["train_mpjpe_mm"], full.epochs()[0]["train_mpjpe_mm"]
+    assert error == pytest.approx(reference, rel=0.05)
+    assert evaluate(run)["device"] == "cpu"
+
+
+def test_a_diverged_run_says_so(packed, recipe, tmp_path):
+    with pytest.raises(UsageError, match="diverged"):
+        fit.train(recipe("train.optimizer=sgd", "train.learning_rate=1e30"), packed, tmp_path, "run")
+
+
 def test_schedules():
     settings = fit.Recipe().train
     step = [learning_rate(settings, i, 100) for i in range(100)]

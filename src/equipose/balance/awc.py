@@ -83,7 +83,6 @@ class Awc(BalanceStrategy):
     """Fisher-weighted pull of each encoder towards its weights at the epoch's start, in the first epochs."""
 
     Settings: ClassVar[type[config.Settings]] = AwcSettings
-    needs_contribution: ClassVar[bool] = True
 
     settings: AwcSettings  # narrows the base's
 
@@ -100,13 +99,19 @@ class Awc(BalanceStrategy):
         self._steps = 0
         self._spring: Spring | None = None
 
+    @property
+    def needs_contribution(self) -> bool:
+        """Only grouping looks at it."""
+        return self.settings.groups != "none"
+
     def begin_epoch(self, model: PoseModel, probe: Probe) -> None:
         """Group the modalities, take the anchor, measure the Fisher information."""
         settings = self.settings
         self._open = probe.epoch < _window_epochs(settings, probe.epochs)
         self._spring, self._penalty, self._steps = None, torch.zeros(()), 0
+        self._stiffness, self._trace = {}, {}
         if not self._open:
-            self._groups, self._anchor, self._stiffness, self._trace = {}, {}, {}, {}
+            self._groups, self._anchor = {}, {}
             return
         self._groups = _grouped(settings, self.modalities, probe)
         self._learning_rate = _learning_rate(settings, probe)

@@ -46,8 +46,7 @@ class Probe:
             probe. Empty when contribution is switched off.
         all_reduce: mean of a tensor over all processes (the tensor itself when there is one).
         epochs: how many epochs the run has; 0 when not known.
-        learning_rate: of the epoch's first step (``begin_epoch``) or last step (``end_epoch``); 0 when not
-            known.
+        learning_rate: of the next optimizer step; 0 when not known.
     """
 
     epoch: int
@@ -67,12 +66,15 @@ class BalanceStrategy:
     """
 
     Settings: ClassVar[type[config.Settings]] = config.Settings
-    needs_contribution: ClassVar[bool] = False
-    """True if ``Probe.contribution`` must not be empty; refused before the run otherwise."""
 
     def __init__(self, settings: config.Settings, modalities: tuple[str, ...]) -> None:
         self.settings = settings
         self.modalities = modalities
+
+    @property
+    def needs_contribution(self) -> bool:
+        """Whether ``Probe.contribution`` must not be empty; the run is refused before it starts otherwise."""
+        return False
 
     def begin_epoch(self, model: PoseModel, probe: Probe) -> None:
         """Called before each epoch's first step."""

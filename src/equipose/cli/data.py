@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 
 import tyro
 
+from equipose.errors import at_least
+
 
 def check(
     root: Annotated[Path, tyro.conf.Positional],
@@ -30,11 +32,13 @@ def check(
     """
     from equipose.data.audit import audit
 
+    at_least("--jobs", jobs, 1)
+    at_least("--limit", limit, 0)
     report = audit(root, jobs)
     text = json_module.dumps(report.to_json(), indent=1)
+    print(text if json else report.to_text(limit))
     if out is not None:
         out.write_text(text + "\n")
-    print(text if json else report.to_text(limit))
     return report.exit_code
 
 
@@ -60,6 +64,7 @@ def pack(
 
     from equipose.data.packing import pack as pack_folder
 
+    at_least("--jobs", jobs, 1)
     report = pack_folder(root, out, jobs, dtype, modalities or None)
     if json:
         print(json_module.dumps(asdict(report) | {"out": str(report.out)}, indent=1))

@@ -64,12 +64,13 @@ def _print_metrics(metrics: dict[str, Any]) -> None:
     print(f"{'subset':<28}{'MPJPE':>8}{'95 % interval':>18}{'PA-MPJPE':>10}")
     for row in metrics["coalitions"]:
         ends = "one subject" if row["interval"] is None else "{:.1f} to {:.1f}".format(*row["interval"])
-        print(f"{row['name']:<28}{row['mpjpe_mm']:>8.1f}{ends:>18}{row['pa_mpjpe_mm']:>10.1f}")
+        print(f"{row['name']:<28}{row['mpjpe_mm']:>8.1f} {ends:>17} {row['pa_mpjpe_mm']:>9.1f}")
     print(f"for comparison: the mean pose {metrics['mean_pose_mpjpe_mm']:.1f}", end="")
     if metrics["room_mean_mpjpe_mm"] is not None:
         print(f", each room's mean pose {metrics['room_mean_mpjpe_mm']:.1f}", end="")
     print(f", each subject's own mean pose {metrics['subject_mean_mpjpe_mm']:.1f} (uses the truth)")
     hurts = [pair for pair in metrics["hurts"] if pair["hurts"]]
-    print(f"adding a sensor hurts in {len(hurts)} of {len(metrics['hurts'])} cases beyond the interval")
+    if metrics["hurts"]:
+        print(f"adding a sensor hurts in {len(hurts)} of {len(metrics['hurts'])} cases beyond the interval")
     for alarm in metrics["alarms"]:
         print(f"alarm: {alarm}")

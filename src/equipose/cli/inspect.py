@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from equipose import registry
-from equipose.config import Recipe, dump_yaml, load_recipe
+from equipose.config import Recipe, dump_yaml, load_recipe, validate
 from equipose.errors import unknown_name
 
 _TABLES = {
@@ -71,7 +71,7 @@ def config(
 
 
 def check_names(recipe: Recipe) -> None:
-    """Raise UsageError for a name in the recipe that no registry has."""
+    """Raise UsageError for a name in the recipe that no registry has, or a setting that its strategy has not."""
     for table, name in (
         (registry.BALANCE, recipe.balance.name),
         (registry.FUSION, recipe.model.fusion),
@@ -80,6 +80,9 @@ def check_names(recipe: Recipe) -> None:
     ):
         if name not in table:
             raise unknown_name(table.kind, name, table, f"equipose list {table.group.split('.')[-1]}")
+    if recipe.balance.settings:
+        strategy = registry.BALANCE[recipe.balance.name]
+        validate(strategy.Settings, recipe.balance.settings, f"balance.settings of {recipe.balance.name!r}")
 
 
 def info(as_json: Annotated[bool, tyro.conf.arg(name="json")] = False) -> int:

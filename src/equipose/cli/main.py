@@ -5,13 +5,17 @@ Exit codes: 0 done, 1 a check failed, 2 usage, 3 data, 130 interrupted.
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import version
+from pathlib import Path
 
-from equipose.errors import EquiposeError, unknown_name
+from equipose.errors import DataError, EquiposeError, unknown_name
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,7 @@ class Verb:
 VERBS: dict[str, Verb] = {
     "quickstart": Verb("quickstart:quickstart", "simulate, train with and without balance, explain: one page"),
     "simulate": Verb("simulate:simulate", "write a simulated data set in MM-Fi's own layout"),
+    "simulate report": Verb("fidelity:report", "hold a simulated data set against real recordings: one page"),
     "data check": Verb("data:check", "find what is wrong in a data folder; never writes to it"),
     "data pack": Verb("data:pack", "turn a data folder into memory-mapped arrays"),
     "data prepare mars": Verb("prepare:prepare_mars", "turn the MARS radar recordings into a packed folder"),
@@ -42,7 +47,16 @@ VERBS: dict[str, Verb] = {
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        code = _main(list(sys.argv[1:] if argv is None else argv))
+        sys.stdout.flush()  # so that a reader that has gone is noticed here
+        return code
+    except BrokenPipeError:  # `equipose ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _main(words: list[str]) -> int:
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
     if not words or words[0] in ("-h", "--help", "help"):
@@ -66,16 +80,40 @@ def main(argv: list[str] | None = None) -> int:
         print("equipose: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        return 0
+        raise
     except Exception as error:
         if debug:
             raise
+        if isinstance(error, OSError) and error.strerror:
+            print(f"equipose: {_system_error(error)}", file=sys.stderr)
+            return DataError.exit_code
+        if _out_of_memory(error):
+            text = "not enough memory; try a smaller --batch-size, fewer points or frames, or a smaller model.width"
+            print(f"equipose: {text} ({str(error).splitlines()[0] if str(error) else 'MemoryError'})", file=sys.stderr)
+            return 1
         print(
             f"equipose: unexpected {type(error).__name__}: {error}\n"
             "This is a fault of the program. Run the command again with --debug to see where it happened.",
             file=sys.stderr,
         )
         return 1
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def _system_error(error: OSError) -> str:
+    """A file or folder that the system refused, and what to do about it."""
+    where = f"{error.filename}: " if error.filename else ""
+    if error.errno in _FULL:
+        return f"{where}{error.strerror}. The disk is full: make room and repeat the same command"
+    return f"{where}{error.strerror}. Check that the folder exists and may be written to, or name another one"
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Whether the machine or the GPU had too little memory; torch tells the former by a plain RuntimeError."""
+    text = str(error)
+    return isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text
 
 
 def _find(words: list[str]) -> tuple[str, list[str]]:
@@ -104,10 +142,21 @@ def _run(name: str, words: list[str]) -> int:
     module, _, attribute = verb.target.partition(":")
     function: Callable[..., int] = getattr(import_module(f"equipose.cli.{module}"), attribute)
     try:
-        config = (tyro.conf.PositionalRequiredArgs, tyro.conf.OmitArgPrefixes)
-        return tyro.cli(function, args=words, prog=f"equipose {name}", config=config)
+        config = (tyro.conf.PositionalRequiredArgs, tyro.conf.OmitArgPrefixes, tyro.conf.DisallowNone)
+        with _one_voice():
+            return tyro.cli(function, args=words, prog=f"equipose {name}", config=config)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 2
+
+
+@contextmanager
+def _one_voice() -> Iterator[None]:
+    """Of several processes that train together only the first one speaks; errors are printed by all."""
+    if os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0":
+        yield
+        return
+    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+        yield
 
 
 def _overview(group: str = "") -> str:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
+from equipose.errors import at_least
+
 if TYPE_CHECKING:
     from equipose.data.mars import MarsRecording
     from equipose.data.mars_packing import OtherSensors
@@ -39,6 +41,7 @@ def prepare_mars(
     from equipose.data.mars import read_mars
     from equipose.data.mars_packing import pack_mars, with_sides
 
+    at_least("--seed", seed, 0)
     recordings = with_sides(read_mars(source), hold_out)
     modalities = tuple(dict.fromkeys(simulate))
     origin = {"root": str(source.absolute()), "hold_out": hold_out, "simulation_seed": seed if simulate else None}

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from equipose.config import Recipe, load_recipe
-from equipose.errors import EquiposeError, UsageError
+from equipose.errors import EquiposeError, UsageError, at_least
 from equipose.progress import progress
 
 STRATEGIES = ("joint", "awc")
@@ -37,12 +37,13 @@ def quickstart(
     report = out / "report.html"
     if report.exists():
         raise UsageError(f"{report} exists already; look at it, remove the folder, or choose another --out")
-    packed = _data(out, data, jobs, seed)
+    at_least("--jobs", jobs, 1)
     recipes = {name: load_recipe(None, [*_OVERRIDES, *_flags(name, epochs, seed)]) for name in STRATEGIES}
+    packed = _data(out, data, jobs, seed)
     try:
         _train_all(recipes, packed, out / "runs", jobs)
     except KeyboardInterrupt:
-        again = f"equipose quickstart --out {out}" + (f" --data {data}" if data else "")
+        again = f"equipose quickstart --out {out}{f' --data {data}' if data else ''} --epochs {epochs} --seed {seed}"
         _say(f"stopped; everything is saved. Continue with: {again}")
         raise
     from equipose.report.page import write_report
@@ -158,16 +159,16 @@ def _train_one(
     values: dict[str, Any], packed: Path, runs: Path, name: str, counter: Synchronized[int], errors: Any
 ) -> None:
     """In a process of its own: train or resume one recipe, then evaluate it."""
-    from equipose.config import Recipe
-    from equipose.train import fit
-    from equipose.train.evaluate import evaluate
-    from equipose.train.run_dir import RunDir
 
     def on_step(steps: int) -> None:
         with counter.get_lock():
             counter.value += steps
 
     try:
+        from equipose.train import fit
+        from equipose.train.evaluate import evaluate
+        from equipose.train.run_dir import RunDir
+
         if (runs / name / "status.json").is_file():
             run = RunDir.open(runs / name)
             if run.status["state"] != "finished":
@@ -178,9 +179,11 @@ def _train_one(
             sys.exit(130)
         if not (run.path / "metrics.json").is_file():
             evaluate(run, packed, quiet=True)
-    except EquiposeError as error:
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except (EquiposeError, OSError) as error:  # an OSError: the disk is full or read-only
         errors.put(error)
-        sys.exit(error.exit_code)
+        sys.exit(3)
 
 
 def _say(text: str) -> None:

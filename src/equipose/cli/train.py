@@ -8,6 +8,7 @@ from typing import Annotated
 
 import tyro
 
+from equipose.cli.inspect import check_names
 from equipose.config import Recipe, load_recipe
 
 
@@ -54,7 +55,7 @@ def train(
     flags = {
         "balance.name": balance,
         "model.fusion": fusion,
-        "data.modalities": list(modalities) if modalities else None,
+        "data.modalities": None if modalities is None else list(modalities),
         "data.protocol": protocol,
         "data.split": split,
         "model.size": size,
@@ -66,8 +67,11 @@ def train(
     }
     overrides = [f"{key}={value}" for key, value in flags.items() if value is not None]
     settings = load_recipe(recipe, [*set, *overrides])
+    check_names(settings)
     from equipose.train import fit
+    from equipose.train.run_dir import run_name
 
+    run_name(name, settings)
     _announce(settings, data)
     if dry_run:
         print(fit.plan(settings, data))

@@ -30,12 +30,12 @@ from equipose.contribution.statistics import GroupedStatistics, Statistics
 from equipose.contribution.tracker import CoalitionModel, coalition_statistics
 from equipose.errors import UsageError
 from equipose.inspection import untouched
+from equipose.metrics.bootstrap import percentile_interval, resample_weights
 from equipose.registry import PROFITS
 from equipose.types import Batch, all_coalitions
 
 __all__ = ["Contributions", "load_npz", "mean_features", "measure", "save_npz"]
 
-_LEVEL = 0.95
 _NUMBERS_AT_ONCE = 4_000_000
 
 
@@ -45,7 +45,7 @@ def measure(
     profit: str | Profit = "pearson",
     baseline: Mapping[str, Float[Tensor, " width"]] | None = None,
     bootstrap: int = 1000,
-    generator: torch.Generator | None = None,
+    generator: np.random.Generator | None = None,
     mean_pose: Float[Tensor, "joint 3"] | None = None,
     interaction_index: str = "SII",
 ) -> Contributions:
@@ -166,16 +166,15 @@ def _per_group(sums: Statistics, profit: Profit) -> Float[ndarray, "modality gro
 
 
 def _resampled(
-    sums: Statistics, profit: Profit, resamples: int, generator: torch.Generator | None
+    sums: Statistics, profit: Profit, resamples: int, generator: np.random.Generator | None
 ) -> Float[ndarray, "resample modality"]:
     """Shapley values of resamples of the groups with replacement; none with fewer than two groups."""
     num_groups, num_coalitions = sums.error.shape[:2]
     num_modalities = num_coalitions.bit_length() - 1
     if num_groups < 2 or resamples == 0:
         return np.empty((0, num_modalities))
-    generator = torch.Generator().manual_seed(0) if generator is None else generator
-    drawn = torch.randint(num_groups, (resamples, num_groups), generator=generator)
-    weights = torch.nn.functional.one_hot(drawn, num_groups).sum(1).double()
+    generator = np.random.default_rng(0) if generator is None else generator
+    weights = torch.from_numpy(resample_weights(num_groups, resamples, generator))
     at_once = max(1, _NUMBERS_AT_ONCE // sums.predicted[0].numel())
     return np.concatenate(
         [shapley_values(profit.value(sums.combine(part)).T).T.numpy() for part in torch.split(weights, at_once)]
@@ -186,5 +185,4 @@ def _interval(draws: Float[ndarray, "resample modality"], num_modalities: int) -
     """Central 95 % of the draws; NaN without draws."""
     if len(draws) == 0:
         return np.full((num_modalities, 2), np.nan)
-    tail = (1.0 - _LEVEL) / 2.0
-    return np.quantile(draws, [tail, 1.0 - tail], axis=0).T
+    return percentile_interval(draws).T

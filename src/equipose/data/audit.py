@@ -17,11 +17,12 @@ from typing import Any
 from equipose.data.checks import Finding, audit_recording
 from equipose.data.mmfi import GROUND_TRUTH, SIMULATION_FILE, numbered_folders, wrong_folder
 from equipose.data.parallel import map_in_order
+from equipose.data.stretches import stretches
 from equipose.modality import MODALITIES
 from equipose.progress import progress
 
 MAX_LISTED = 5000
-_ROOT_FILES = {SIMULATION_FILE, "MMFi_action_segments.csv"}
+_ROOT_FILES = {SIMULATION_FILE, "motion.json", "MMFi_action_segments.csv"}
 
 
 @dataclass(frozen=True)
@@ -179,14 +180,7 @@ def audit(root: Path | str, jobs: int = 2) -> AuditReport:
 
 def ranges(numbers: tuple[int, ...]) -> str:
     """``frames 3, 5 to 9``."""
-    parts: list[str] = []
-    i = 0
-    while i < len(numbers):
-        j = i
-        while j + 1 < len(numbers) and numbers[j + 1] == numbers[j] + 1:
-            j += 1
-        parts.append(str(numbers[i]) if i == j else f"{numbers[i]} to {numbers[j]}")
-        i = j + 1
+    parts = [str(first) if first == last else f"{first} to {last}" for first, last in stretches(numbers)]
     shown = ", ".join(parts[:6]) + (f", ... ({len(numbers)} in all)" if len(parts) > 6 else "")
     return ("frame " if len(numbers) == 1 else "frames ") + shown
 

@@ -24,7 +24,7 @@ from equipose.data.parallel import map_in_order
 from equipose.data.readers import read_frame, read_ground_truth
 from equipose.data.store import chosen_modalities
 from equipose.data.writer import PackedWriter
-from equipose.errors import DataError
+from equipose.errors import DataError, UsageError
 from equipose.modality import MODALITIES
 from equipose.progress import progress
 from equipose.skeleton import H36M17
@@ -97,14 +97,18 @@ def pack(
 
     Raises:
         DataError: if the folder holds no usable recording, or the disk is full.
-        UsageError: if ``out`` exists or a sensor is not there.
+        UsageError: if ``out`` exists or lies inside ``root``, or a sensor is not there.
     """
     root = Path(root)
+    if Path(out).resolve().is_relative_to(root.resolve()):
+        raise UsageError(f"{out} lies inside {root}, which is only read; name a folder beside it")
     recordings = index(root, modalities)
     available = modalities_of(recordings)
     if modalities is None:
         names = tuple(name for name in available if name != "depth")
     else:
+        if not set(modalities) <= set(available):
+            available = modalities_of(index(root))  # to tell what there is
         names = chosen_modalities(modalities, available, root)
     usable = [recording for recording in recordings if recording.frames]
     skipped = [recording.problem for recording in recordings if not recording.frames]

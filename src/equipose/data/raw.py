@@ -53,6 +53,8 @@ class RawStore:
         available = modalities_of(usable)
         if modalities is None:
             available = tuple(name for name in available if name != "depth")
+        elif not set(modalities) <= set(available):
+            available = modalities_of(index(self.path))  # to tell what there is
         self.modalities: tuple[str, ...] = chosen_modalities(modalities, available, self.path)
         self.skeleton: Skeleton = H36M17
         self.simulated: frozenset[str] = simulated_modalities(self.path) & frozenset(self.modalities)

@@ -228,7 +228,8 @@ def _load_npy(path: Path | str, expected: str) -> NDArray[Any]:
     try:
         values = np.load(io.BytesIO(data), allow_pickle=False)
     except (ValueError, OSError, EOFError, SyntaxError, TypeError, zipfile.BadZipFile) as error:
-        found = f"is not a readable .npy file of {len(data)} bytes ({error})"
+        foreign = data and not data.startswith((b"\x93NUMPY", b"PK"))  # numpy would advise to load it as a pickle
+        found = f"is not a readable .npy file of {len(data)} bytes ({'it begins otherwise' if foreign else error})"
         raise FileError(str(path), found, expected) from None
     if not isinstance(values, np.ndarray):
         values.close()

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equipose.config import DataSettings
+from equipose.data.stretches import stretches
 from equipose.errors import UsageError
 
 ACTION_NAMES: dict[int, str] = {
@@ -104,7 +105,7 @@ def split(recording_keys: NDArray[Any], settings: DataSettings, given: Sequence[
     if not chosen.any():
         raise UsageError(
             f"no recording has an action of {settings.protocol} ({_names('A', actions)}); found "
-            f"{_names('A', action)}. Type --set data.protocol=P3, or --set data.split=manual with data.actions"
+            f"{_names('A', action)}. Type --protocol P3, or --split manual with --set data.actions=[...]"
         )
     test = chosen & _TESTS[settings.split](keys, actions, settings)
     train = chosen & ~test
@@ -116,7 +117,7 @@ def split(recording_keys: NDArray[Any], settings: DataSettings, given: Sequence[
         raise UsageError(
             f"split {settings.split} trains on one subject only (S{subject[train][0]:02d}), so none can be held out "
             "to pick the epoch; at least two are needed. Add recordings, or list more subjects with "
-            "--set data.split=manual --set data.train_subjects=[...]"
+            "--split manual --set data.train_subjects=[...]"
         )
     validation = train & np.isin(subject, held_out)
     return Split(np.flatnonzero(train & ~validation), np.flatnonzero(validation), np.flatnonzero(test))
@@ -164,7 +165,7 @@ def _s3(keys: NDArray[np.int64], actions: tuple[int, ...], settings: DataSetting
 def _manual(keys: NDArray[np.int64], actions: tuple[int, ...], settings: DataSettings) -> NDArray[np.bool_]:
     both = sorted(set(settings.train_subjects) & set(settings.test_subjects))
     if both:
-        raise UsageError(f"{_names('S', both)} stand in both data.train_subjects and data.test_subjects; keep one")
+        raise UsageError(f"{_names('S', both)} named in both data.train_subjects and data.test_subjects; keep one")
     there = set(keys[:, 1].tolist())
     unknown = sorted((set(settings.train_subjects) | set(settings.test_subjects)) - there)
     if unknown:
@@ -177,7 +178,7 @@ def _given(keys: NDArray[np.int64], settings: DataSettings, given: Sequence[str]
     if not given:
         raise UsageError(
             "split given: this data has no split of its own, expected a packed folder with one, such as "
-            "`equipose data prepare mars` makes. Type --set data.split=S2 or --set data.split=manual"
+            "`equipose data prepare mars` makes. Type --split S2 or --split manual"
         )
     chosen = np.ones(len(keys), bool)
     if settings.actions:
@@ -219,30 +220,30 @@ def _require(
     if train.any() and test.any():
         return
     side = "test on" if not test.any() else "train on"
+    people = np.unique(keys[:, 1])
+    if len(people) < 3 and not has_given:
+        raise UsageError(
+            f"the data has {_names('S', people)} only, expected at least three subjects: to train on, to pick the "
+            "epoch on, and to test on. Add recordings of other subjects"
+        )
     last = sorted({int(keys[keys[:, 0] == e, 1].max()) for e in np.unique(keys[:, 0])})
-    if len(np.unique(keys[:, 1])) <= len(last):
+    if len(people) - len(last) < 2:
         last = last[-1:]
     raise UsageError(
         f"split {settings.split} with {settings.protocol} leaves nothing to {side}: it tests on "
         f"{_TESTED[settings.split]}, and the data has {_names('E', keys[:, 0])} with {_names('S', keys[:, 1])}. "
         + (
-            "It has a split of its own. Type: --set data.split=given"
+            "It has a split of its own. Type with `equipose train`: --split given"
             if has_given
-            else f"Type: --set data.split=manual --set data.test_subjects=[{','.join(map(str, last))}]"
+            else f"Type with `equipose train`: --split manual --set data.test_subjects=[{','.join(map(str, last))}]"
         )
     )
 
 
 def _names(letter: str, numbers: Any) -> str:
     """``S01 to S03, S07``."""
-    values = sorted({int(n) for n in np.asarray(list(numbers)).ravel()})
     parts = []
-    i = 0
-    while i < len(values):
-        j = i
-        while j + 1 < len(values) and values[j + 1] == values[j] + 1:
-            j += 1
-        first, last = f"{letter}{values[i]:02d}", f"{letter}{values[j]:02d}"
-        parts.append(first if i == j else f"{first}, {last}" if j == i + 1 else f"{first} to {last}")
-        i = j + 1
+    for low, high in stretches(int(n) for n in np.asarray(list(numbers)).ravel()):
+        first, last = f"{letter}{low:02d}", f"{letter}{high:02d}"
+        parts.append(first if low == high else f"{first}, {last}" if high == low + 1 else f"{first} to {last}")
     return ", ".join(parts) or "none"

@@ -201,6 +201,6 @@ def chosen_modalities(wanted: Sequence[str] | None, available: tuple[str, ...], 
     if missing:
         raise UsageError(
             f"{path} has no {', '.join(missing)}; it has {', '.join(available) or 'no sensor'}. "
-            f"To use these: --set data.modalities=[{','.join(n for n in wanted if n in available) or '...'}]"
+            f"Type --modalities {' '.join([n for n in wanted if n in available] or available) or '...'}"
         )
     return tuple(name for name in available if name in wanted)

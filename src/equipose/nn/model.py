@@ -12,16 +12,10 @@ from torch import Tensor, nn
 from equipose.config import DataSettings, ModelSettings
 from equipose.errors import UsageError, unknown_name
 from equipose.modality import MODALITIES, ModalitySpec
-from equipose.nn.encoders.base import DEFAULT_ENCODER, InputLayout
+from equipose.nn.encoders.base import DEFAULT_ENCODER, TYPICAL_CENTRE, EncoderClass, InputLayout
 from equipose.nn.fusion import Fusion
-from equipose.nn.tensors import add_batch_axis, batch_from_tensors, batch_to_tensors
 from equipose.registry import ENCODERS, FUSION
 from equipose.types import Batch, PoseOutput
-
-__all__ = ["PoseModel", "add_batch_axis", "batch_from_tensors", "batch_to_tensors", "build_model"]
-
-TYPICAL_CENTRE = (0.0, 0.0, 3.0)
-"""Metres, camera frame: where the person stands when no mean pose is given."""
 
 
 class PoseModel(nn.Module):
@@ -132,18 +126,23 @@ class PoseModel(nn.Module):
         """The parameters that belong to no single encoder: the fusion's."""
         return list(self.fusion.parameters())
 
+    def parameter_counts(self) -> dict[str, int]:
+        """How many numbers each encoder learns, and ``shared``: those of the fusion."""
+        parts = {name: self.parameters_of(name) for name in self.modalities} | {"shared": self.shared_parameters()}
+        return {name: sum(p.numel() for p in parameters) for name, parameters in parts.items()}
+
     def _parts(
         self,
         features: Mapping[str, Float[Tensor, "batch width"]],
         baseline: Mapping[str, Float[Tensor, " width"]] | None,
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """Per modality: the fusion's part of each sample (batch, part), and that of the stand-in (1, part)."""
+        """Per modality: the fusion's part of each sample (batch, part), and that of the substitute (1, part)."""
         parts, substitutes = [], []
         for name in self.modalities:
             feature = features[name]
-            stand_in = feature.new_zeros(self.width) if baseline is None else baseline[name]
+            substitute = feature.new_zeros(self.width) if baseline is None else baseline[name].to(feature)
             parts.append(self.fusion.part(name, feature))
-            substitutes.append(self.fusion.part(name, stand_in[None]))
+            substitutes.append(self.fusion.part(name, substitute[None]))
         return parts, substitutes
 
     def _pose(self, parts: Sequence[Tensor]) -> Float[Tensor, "batch joint 3"]:
@@ -221,7 +220,7 @@ def build_model(
 
 def _build_encoder(settings: ModelSettings, spec: ModalitySpec, layout: InputLayout) -> nn.Module:
     name = settings.encoders.get(spec.name, DEFAULT_ENCODER[spec.kind])
-    encoder = ENCODERS[name]
+    encoder: EncoderClass = ENCODERS[name]
     if spec.kind not in encoder.kinds:
         raise UsageError(
             f"the encoder {name!r} reads {' or '.join(sorted(encoder.kinds))}, but {spec.name} is {spec.kind}; "

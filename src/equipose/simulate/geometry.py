@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
+SPEED_OF_LIGHT = 299_792_458.0
+"""Metres per second."""
+
 
 def capsule_distance(
     origin: np.ndarray, direction: np.ndarray, start: np.ndarray, end: np.ndarray, radius: np.ndarray
@@ -23,10 +26,10 @@ def capsule_distance(
     axis_origin = (axis * to_origin).sum(-1)
     ray_origin = (direction * to_origin).sum(-1)
     origin_origin = (to_origin * to_origin).sum(-1)
-    return _capsule_roots(axis_axis, axis_ray, axis_origin, ray_origin, origin_origin, radius)
+    return capsule_roots(axis_axis, axis_ray, axis_origin, ray_origin, origin_origin, radius)
 
 
-def _capsule_roots(
+def capsule_roots(
     axis_axis: np.ndarray,
     axis_ray: np.ndarray,
     axis_origin: np.ndarray,

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from equipose.simulate.body import RADII, capsule_ends
-from equipose.simulate.geometry import _capsule_roots, box_distance, room_distance
+from equipose.simulate.geometry import box_distance, capsule_roots, room_distance
 from equipose.simulate.room import Room
 
 _CHUNK = 10
@@ -93,7 +93,7 @@ def body_range(
     axis = (end - start).reshape(-1, 3)
     to_origin = -start.reshape(-1, 3)
     direction = rays[ray]
-    distance = _capsule_roots(
+    distance = capsule_roots(
         (axis * axis).sum(-1)[pair],
         np.einsum("pk,pk->p", axis[pair], direction),
         (axis * to_origin).sum(-1)[pair],

@@ -1,20 +1,13 @@
 """Simulated recordings as files: the folders, names, types and units of MM-Fi, plus ``simulation.json`` at the root.
 
-Every recording is made by itself from (seed, subject, action, room) and a fixed number of frames, in a process of its
-own with one thread, so its bytes do not depend on the number of jobs or on what else is simulated. It is written to a
-temporary folder and renamed when complete; a finished recording is never made twice.
+Every recording depends on (seed, subject, action, room) and a fixed number of frames alone. How recordings become
+files is in ``recording_jobs``.
 """
 
 from __future__ import annotations
 
 import json
-import multiprocessing
-import os
-import shutil
-import signal
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,23 +17,24 @@ from jaxtyping import Float32
 
 from equipose.errors import DataError, UsageError, unknown_name
 from equipose.files import write_text
-from equipose.modality import DEFAULT_MODALITIES, MODALITIES
-from equipose.progress import progress as progress_bar
-from equipose.simulate import camera, lidar, radar, wifi
+from equipose.modality import DEFAULT_MODALITIES
 from equipose.simulate.body import make_body
-from equipose.simulate.matfile import csi_file, npy_file
 from equipose.simulate.motion import FRAME_RATE_HZ, perform
 from equipose.simulate.presets import ALL_ACTIONS, ALL_SUBJECTS, environment_of
 from equipose.simulate.randomness import generator_for
+from equipose.simulate.recording_jobs import (
+    SIMULATED,
+    Summary,
+    require_space,
+    sensor_files,
+    write_recordings,
+)
 from equipose.simulate.room import make_room, standing_place
 
 SIMULATOR_VERSION = 1
 """Raised whenever the same seed gives other bytes."""
 
 RECORD = "simulation.json"
-_PARTIAL = ".partial"
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-_SIMULATED = ("rgb", "infra1", "infra2", "lidar", "mmwave", "wifi")
 
 
 @dataclass(frozen=True)
@@ -63,22 +57,9 @@ class Job:
         """Place below the root, such as ``E01/S01/A01``."""
         return Path(f"E{self.environment:02d}", f"S{self.subject:02d}", f"A{self.action:02d}")
 
-
-@dataclass(frozen=True)
-class Summary:
-    """What a run did.
-
-    Attributes:
-        root: the data set.
-        recordings: made now.
-        skipped: found complete.
-        frames: made now.
-    """
-
-    root: Path
-    recordings: int
-    skipped: int
-    frames: int
+    def files(self) -> dict[str, list[bytes]]:
+        """All files: modality to the bytes of each frame."""
+        return simulate_recording(self)
 
 
 def simulate_joints(job: Job) -> Float32[np.ndarray, "time 17 3"]:
@@ -98,40 +79,7 @@ def simulate_recording(job: Job) -> dict[str, list[bytes]]:
     def generator(sensor: str) -> np.random.Generator:
         return generator_for(job.seed, sensor, job.environment, job.subject, job.action)
 
-    files = {"ground_truth": [npy_file(joints)]}
-    for name in job.modalities:
-        random = generator(name)
-        if name in camera.CAMERAS:
-            files[name] = [npy_file(frame) for frame in camera.observe(joints, room, random, girth, name)]
-        elif name == "lidar":
-            files[name] = [cloud.tobytes() for cloud in lidar.scan(joints, room, random, girth)]
-        elif name == "mmwave":
-            clouds = radar.detect(joints, room, random, girth, FRAME_RATE_HZ)
-            files[name] = [cloud.tobytes() for cloud in clouds]
-        elif name == "wifi":
-            amplitude, phase = wifi.observe(joints, room, random, girth)
-            files[name] = [csi_file(a, p) for a, p in zip(amplitude, phase, strict=True)]
-        else:
-            raise unknown_name("simulated modality", name, _SIMULATED)
-    return files
-
-
-def write_recording(root: Path, job: Job) -> None:
-    """Simulate one recording and put it in its place in one step; other folders are not touched."""
-    files = simulate_recording(job)
-    temporary = root / _PARTIAL / f"{'-'.join(job.folder.parts)}-{os.getpid()}"
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    (temporary / "ground_truth.npy").write_bytes(files.pop("ground_truth")[0])
-    for name, frames in files.items():
-        spec = MODALITIES[name]
-        folder = temporary / spec.folder
-        folder.mkdir()
-        for number, content in enumerate(frames, start=1):
-            (folder / f"frame{number:03d}{spec.suffix}").write_bytes(content)
-    target = root / job.folder
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary.replace(target)
+    return sensor_files(joints, room, girth, job.modalities, generator)
 
 
 def write_mmfi(
@@ -168,19 +116,14 @@ def write_mmfi(
 
     Raises:
         UsageError: a selection is empty or out of range, or the folder holds a simulation with other settings.
-        DataError: the folder holds something that is not a simulation, or its ``simulation.json`` is damaged.
+        DataError: the folder holds something that is not a simulation, its ``simulation.json`` is damaged, or the
+            disk has too little space.
     """
     root = Path(root)
     plan = _plan(environments, subjects, actions, frames, modalities, seed)
+    require_space(root, plan)
     _claim(root, plan, preset)
-    todo = [job for job in plan if not (root / job.folder).is_dir()]
-    jobs = max(1, min(jobs or _cores(), len(todo) or 1))
-    try:
-        if todo:
-            _run(root, todo, jobs, progress)
-    finally:
-        shutil.rmtree(root / _PARTIAL, ignore_errors=True)
-    return Summary(root, len(todo), len(plan) - len(todo), sum(job.frames for job in todo))
+    return write_recordings(root, plan, jobs, progress)
 
 
 def _plan(
@@ -202,12 +145,12 @@ def _plan(
         if wrong:
             raise UsageError(f"{name}: found {wrong[0]}, expected {allowed[0]} to {allowed[-1]}")
     for modality in modalities:
-        if modality not in _SIMULATED:
-            raise unknown_name("simulated modality", modality, _SIMULATED)
+        if modality not in SIMULATED:
+            raise unknown_name("simulated modality", modality, SIMULATED)
     chosen = [s for s in sorted(set(subjects)) if environments is None or environment_of(s) in environments]
     if not chosen or not actions or not modalities:
         raise UsageError("nothing to simulate: choose at least one subject, one action and one modality")
-    ordered = tuple(name for name in _SIMULATED if name in modalities)
+    ordered = tuple(name for name in SIMULATED if name in modalities)
     return [Job(seed, subject, action, frames, ordered) for subject in chosen for action in sorted(set(actions))]
 
 
@@ -221,31 +164,57 @@ def _claim(root: Path, plan: list[Job], preset: str | None) -> None:
         "modalities": list(first.modalities),
     }
     subjects, actions = {job.subject for job in plan}, {job.action for job in plan}
-    path = root / RECORD
-    if path.exists():
+    found = claimed(root, {"source": None, **fixed})
+    if found:
+        subjects |= set(found["subjects"])
+        actions |= set(found["actions"])
+        preset = preset if preset == found.get("preset") else None
+    write_record(root, {"preset": preset, **fixed}, subjects, actions)
+
+
+def claimed(root: Path, fixed: Mapping[str, Any]) -> dict[str, Any]:
+    """The record of a folder that is to be completed; empty for a new one.
+
+    Args:
+        root: folder of the data set.
+        fixed: settings that must be those of the record; None stands for one that is not there.
+
+    Raises:
+        UsageError: the folder holds a simulation with other settings.
+        DataError: it holds something that is not a simulation, or a damaged record.
+    """
+    if (root / RECORD).exists():
         found = read_record(root)
         for key, value in fixed.items():
             if found.get(key) != value:
                 raise UsageError(
-                    f"{root} holds a simulation with {key} {found.get(key)}, and this one has {value}. "
+                    f"{root} holds a simulation with {key} {_shown(found.get(key))}, and this one has {_shown(value)}. "
                     "Choose another folder, delete that one, or give the same settings to complete it."
                 )
-        subjects |= set(found["subjects"])
-        actions |= set(found["actions"])
-        preset = preset if preset == found.get("preset") else None
-    elif root.is_dir() and any(root.iterdir()):
+        return found
+    if root.is_dir() and any(root.iterdir()):
         raise DataError(f"{root} is not empty and holds no {RECORD}. Choose a new or an empty folder.")
+    if root.exists() and not root.is_dir():
+        raise DataError(f"{root} is a file. Choose a folder that is new or empty.")
+    return {}
+
+
+def _shown(value: Any) -> str:
+    return "not set" if value is None else str(value)
+
+
+def write_record(root: Path, settings: Mapping[str, Any], subjects: Iterable[int], actions: Iterable[int]) -> None:
+    """Write ``simulation.json``, and the folder if it is missing."""
     record = {
         "format": "equipose-simulation",
         "simulated": True,
-        "preset": preset,
-        **fixed,
+        **settings,
         "frame_rate_hz": FRAME_RATE_HZ,
         "subjects": sorted(subjects),
         "actions": sorted(actions),
     }
     root.mkdir(parents=True, exist_ok=True)
-    write_text(path, json.dumps(record, indent=1) + "\n")
+    write_text(root / RECORD, json.dumps(record, indent=1) + "\n")
 
 
 def read_record(root: Path) -> dict[str, Any]:
@@ -261,60 +230,3 @@ def read_record(root: Path) -> dict[str, Any]:
     if not isinstance(found, dict) or found.get("format") != "equipose-simulation":
         raise DataError(f"{root / RECORD} was not written by equipose simulate. Choose another folder.")
     return found
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Spawned workers inherit the environment, and numpy reads it when they import it."""
-    before = {name: os.environ.get(name) for name in _THREADS}
-    os.environ.update(dict.fromkeys(_THREADS, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-
-
-def _leave_interrupts_to_the_parent() -> None:
-    """Ctrl-C reaches all processes; workers finish the recording at hand, and the parent starts no more."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def _run(root: Path, todo: list[Job], jobs: int, show: bool) -> None:
-    context = multiprocessing.get_context("spawn")
-    frames = sum(job.frames for job in todo)
-    with (
-        _one_thread(),
-        _bar(frames, show) as advance,
-        ProcessPoolExecutor(jobs, mp_context=context, initializer=_leave_interrupts_to_the_parent) as pool,
-    ):
-        try:
-            waiting: dict[Future[None], Job] = {}
-            queue = iter(todo)
-            while True:
-                while len(waiting) < 2 * jobs and (job := next(queue, None)) is not None:
-                    waiting[pool.submit(write_recording, root, job)] = job
-                if not waiting:
-                    break
-                for future in wait(waiting, return_when=FIRST_COMPLETED).done:
-                    future.result()
-                    advance(waiting.pop(future).frames)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
-@contextmanager
-def _bar(frames: int, show: bool) -> Iterator[Callable[[int], None]]:
-    if show:
-        with progress_bar("simulating", frames, "frames") as advance:
-            yield advance
-    else:
-        yield lambda _: None

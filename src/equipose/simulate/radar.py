@@ -1,29 +1,25 @@
-"""A 60 GHz FMCW radar with 3 x 4 antennas (as the TI IWR6843): from limbs to a detected point cloud.
+"""A 60 GHz FMCW radar with 3 x 4 antennas (as the TI IWR6843): from echoes to a detected point cloud.
 
-Every limb carries point scatterers on the side that faces the radar. One of them adds to the ADC samples
+One of the scatterers of ``radar_echoes`` adds to the ADC samples
 ``A exp(j (2 pi q n / N + 2 pi f m + phase_a))`` over samples n, chirps m and antennas a, with q = 2 B R / c: a product
 of three one-dimensional factors. Window, clutter filter and FFT are linear and act on one axis each, so they are
 applied to the factors, and the whole range x Doppler x antenna cube is one matrix product per frame. Noise is added to
-the cube. Reflectivities are Swerling 1: constant over a frame's 10 ms, independent between frames, because a limb that
-turns by a degree or two shows another glint at 5 mm wavelength. Echoes that bounce off the floor once, on the way out
-or back, make ghosts behind the body. Then OS-CFAR (Rohling 1983) over range, an azimuth FFT and the elevation phase,
-as in TI's demonstration.
+the cube. Then OS-CFAR (Rohling 1983) over range, an azimuth FFT and the elevation phase, as in TI's demonstration.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Complex64, Float, Float32
 
-from equipose.simulate.body import CAPSULES, RADII, capsule_ends, velocity
-from equipose.simulate.geometry import capsule_distance
+from equipose.simulate.body import velocity
+from equipose.simulate.geometry import SPEED_OF_LIGHT
+from equipose.simulate.radar_echoes import Scatterers, body_scatterers, breathing, floor_ghosts, join, reflectivity
 from equipose.simulate.room import Room
 
-SPEED_OF_LIGHT = 299_792_458.0
 _CHUNK = 8
-_PER_CAPSULE = 8
 _AZIMUTH_BINS = 64
 
 # Positions of the virtual antennas in half wavelengths (right, up) and the transmitter's turn in a chirp triple.
@@ -78,136 +74,6 @@ class Radar:
     def range_step(self) -> float:
         """Metres per range bin."""
         return SPEED_OF_LIGHT / (2 * self.bandwidth)
-
-    @property
-    def chirp_time(self) -> float:
-        """Seconds between the chirps of one transmitter."""
-        return self.wavelength / (2 * self.doppler_step * self.num_chirps)
-
-
-@dataclass(frozen=True)
-class Scatterers:
-    """Points that echo; axes (time, scatterer).
-
-    Attributes:
-        distance: metres from the radar.
-        speed: radial velocity, m/s, positive when receding.
-        right: sine of the angle to the right (direction cosine).
-        up: direction cosine upwards.
-        amplitude: complex echo, metres, before the 1 / distance^2 loss.
-    """
-
-    distance: Float[np.ndarray, "time scatterer"]
-    speed: Float[np.ndarray, "time scatterer"]
-    right: Float[np.ndarray, "time scatterer"]
-    up: Float[np.ndarray, "time scatterer"]
-    amplitude: np.ndarray
-
-
-def reflectivity(count: int, generator: np.random.Generator) -> Complex64[np.ndarray, "time scatterer"]:
-    """Complex reflectivity of each of the body's 144 scatterers in each frame: Rayleigh size, uniform phase."""
-    parts = generator.standard_normal((count, len(CAPSULES) * _PER_CAPSULE, 2), dtype=np.float32)
-    return parts.view(np.complex64)[..., 0] * np.float32(np.sqrt(0.5))
-
-
-def body_scatterers(
-    joints: Float[np.ndarray, "time 17 3"],
-    joint_velocity: Float[np.ndarray, "time 17 3"],
-    position: Float[np.ndarray, " 3"],
-    glints: Complex64[np.ndarray, "time scatterer"],
-    girth: float = 1.0,
-) -> Scatterers:
-    """Eight scatterers per capsule, on the surface towards the radar; hidden ones are attenuated by 26 dB.
-
-    Args:
-        joints: metres, camera frame.
-        joint_velocity: metres per second, camera frame.
-        position: of the radar, metres, camera frame.
-        glints: from ``reflectivity``.
-        girth: factor on the capsule radii.
-    """
-    start, end = (ends - position for ends in capsule_ends(joints.astype(np.float64)))
-    # Velocities of the derived points (toes, finger tips) follow from moving the joints a little.
-    ahead_start, ahead_end = (
-        ends - position for ends in capsule_ends((joints + 1e-3 * joint_velocity).astype(np.float64))
-    )
-    share = (np.arange(_PER_CAPSULE) + 0.5) / _PER_CAPSULE
-    radius = (RADII * girth)[:, None]
-
-    def along(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        return a[..., None, :] + share[:, None] * (b - a)[..., None, :]
-
-    axis_point = along(start, end)
-    speed_vector = (along(ahead_start, ahead_end) - axis_point) * 1e3
-    axis = end - start
-    length = np.linalg.norm(axis, axis=-1)
-    axis = axis / np.maximum(length, 1e-6)[..., None]
-    across = -axis_point + (axis_point * axis[..., None, :]).sum(-1, keepdims=True) * axis[..., None, :]
-    across_length = np.linalg.norm(across, axis=-1)
-    broadside = across_length / np.maximum(np.linalg.norm(axis_point, axis=-1), 1e-6)
-    surface = axis_point + radius[..., None] * across / np.maximum(across_length, 1e-6)[..., None]
-    distance = np.linalg.norm(surface, axis=-1)
-    direction = surface / distance[..., None]
-    area = np.sqrt(2 * radius * length[..., None] / _PER_CAPSULE)
-    seen = np.where(_hidden(direction, distance, start, end, radius[:, 0]), 0.05, 1.0)
-    pattern = np.sqrt(np.maximum(direction[..., 2], 0.0))
-    strength = (area * (0.25 + 0.75 * broadside**6) * seen * pattern).reshape(joints.shape[0], -1)
-    flat = (joints.shape[0], -1)
-    return Scatterers(
-        distance=distance.reshape(flat),
-        speed=(speed_vector * direction).sum(-1).reshape(flat),
-        right=direction[..., 0].reshape(flat),
-        up=-direction[..., 1].reshape(flat),
-        amplitude=strength * glints,
-    )
-
-
-def floor_ghosts(direct: Scatterers, height: float, reflection: float) -> Scatterers:
-    """Echoes with one floor bounce, of every fourth scatterer at twice its amplitude (equal power).
-
-    The delay is the mean of the direct and the bounced way. Only transmitters differ in height, so the elevation
-    phase is that of the way out: bounced for one ghost, direct for the other. Radial speed is taken as unchanged.
-
-    Args:
-        direct: the body's own echoes.
-        height: of the radar above the floor, metres.
-        reflection: field reflection factor of the floor.
-    """
-    part = np.s_[:, 1::4]
-    distance, right, up = direct.distance[part], direct.right[part], direct.up[part]
-    below = -2 * height - up * distance
-    bounced = np.sqrt(distance**2 * (1 - up**2) + below**2)
-    mean = 0.5 * (distance + bounced)
-    both = (mean, direct.speed[part], right, 2 * reflection * direct.amplitude[part])
-    distance2, speed2, right2, amplitude2 = (np.concatenate([each, each], axis=1) for each in both)
-    return Scatterers(distance2, speed2, right2, np.concatenate([up, below / bounced], axis=1), amplitude2)
-
-
-def join(first: Scatterers, second: Scatterers) -> Scatterers:
-    """Both sets of echoes."""
-    return Scatterers(
-        *(
-            np.concatenate([getattr(first, field.name), getattr(second, field.name)], axis=1)
-            for field in fields(Scatterers)
-        )
-    )
-
-
-def _hidden(
-    direction: np.ndarray, distance: np.ndarray, start: np.ndarray, end: np.ndarray, radius: np.ndarray
-) -> np.ndarray:
-    """Which surface points lie behind another capsule, seen from the origin."""
-    time, capsules, count, _ = direction.shape
-    rays = direction.reshape(time, -1, 1, 3).astype(np.float32)
-    hit = capsule_distance(
-        np.zeros(3, np.float32),
-        rays,
-        start[:, None].astype(np.float32),
-        end[:, None].astype(np.float32),
-        radius.astype(np.float32),
-    ).reshape(time, capsules, count, capsules)
-    own = np.eye(capsules, dtype=bool)[:, None, :]
-    return np.asarray(((hit < distance[..., None] - 0.05) & ~own).any(axis=-1))
 
 
 def range_factor(bins: np.ndarray, weight: np.ndarray, radar: Radar) -> np.ndarray:
@@ -374,7 +240,7 @@ def detect(
     position = room.radar_position
     height = float(room.high[1] - position[1])
     aim = generator.normal(0.0, radar.mount_jitter, 2)
-    breath = _breathing(joints.shape[0], frame_rate, generator)
+    breath = breathing(joints.shape[0], frame_rate, generator)
     lost = generator.random(size=(joints.shape[0],)) < radar.frame_loss
     noise = np.float32(10 ** (radar.noise_db / 20) / np.sqrt(2))
     clouds: list[np.ndarray] = []
@@ -388,12 +254,3 @@ def detect(
         flat += noise * generator.standard_normal(flat.shape, dtype=np.float32)
         clouds += detect_points(echoes, radar)
     return [np.zeros((0, 5)) if gone else cloud for gone, cloud in zip(lost, clouds, strict=True)]
-
-
-def _breathing(count: int, frame_rate: float, generator: np.random.Generator) -> Float[np.ndarray, "time 17 3"]:
-    """Velocity that breathing (4 mm at about 0.28 Hz, towards the radar) adds to the chest joints."""
-    rate = generator.normal(0.28, 0.04)
-    phase = 2 * np.pi * (rate * np.arange(count) / frame_rate + generator.random())
-    out = np.zeros((count, 17, 3))
-    out[:, (7, 8), 2] = (0.004 * 2 * np.pi * rate * np.cos(phase))[:, None]
-    return out

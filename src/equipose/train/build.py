@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from equipose.balance.base import BalanceStrategy
-from equipose.config import BalanceSettings, Recipe, validate
+from equipose.config import Recipe, validate
 from equipose.contribution.tracker import ContributionTracker
 from equipose.data.dataset import PoseDataset
 from equipose.errors import UsageError
@@ -19,26 +19,15 @@ from equipose.train.processes import Processes
 _MEAN_POSE_SAMPLES = 20_000
 
 
-def strategy_class(recipe: Recipe) -> type[BalanceStrategy]:
-    """The recipe's balance strategy, after checking that the recipe gives it what it needs."""
-    cls: type[BalanceStrategy] = BALANCE[recipe.balance.name]
-    if cls.needs_contribution and recipe.contribution.samples_per_epoch == 0:
-        raise UsageError(
-            f"balance strategy {recipe.balance.name!r} needs the contribution of each sensor, and "
-            "contribution.samples_per_epoch is 0; try --set contribution.samples_per_epoch=512"
-        )
-    return cls
-
-
-def build_strategy(settings: BalanceSettings, modalities: tuple[str, ...]) -> BalanceStrategy:
-    """The strategy with its settings checked."""
-    cls: type[BalanceStrategy] = BALANCE[settings.name]
-    checked = validate(cls.Settings, settings.settings, f"balance.settings of {settings.name!r}")
-    return cls(checked, modalities)
-
-
 def build_session(recipe: Recipe, dataset: PoseDataset, processes: Processes) -> Session:
-    """Model, optimizer, strategy and tracker at the start of a run."""
+    """Model, optimizer, strategy and tracker at the start of a run; a function of the recipe and the data alone.
+
+    Raises:
+        UsageError: a name or setting that is not known, a strategy without what it needs, or fewer training samples
+            than processes.
+    """
+    if len(dataset) < processes.world:
+        raise UsageError(f"found {len(dataset)} training samples for {processes.world} processes; use --devices 1")
     model = network(recipe, dataset, mean_pose(dataset, recipe.train.seed)).to(processes.device)
     contribution = recipe.contribution
     tracker = None
@@ -48,12 +37,29 @@ def build_session(recipe: Recipe, dataset: PoseDataset, processes: Processes) ->
         recipe=recipe,
         model=model,
         optimizer=_optimizer(recipe, model),
-        strategy=build_strategy(recipe.balance, model.modalities),
+        strategy=build_strategy(recipe, model.modalities),
         tracker=tracker,
         loss=pose_loss(recipe.train.loss, recipe.train.loss_unit),
         processes=processes,
         progress=Progress(),
     )
+
+
+def build_strategy(recipe: Recipe, modalities: tuple[str, ...]) -> BalanceStrategy:
+    """The recipe's balance strategy, after checking its settings and that the recipe gives it what it needs.
+
+    Raises:
+        UsageError: an unknown strategy or setting, or contributions that it needs are switched off.
+    """
+    name = recipe.balance.name
+    cls: type[BalanceStrategy] = BALANCE[name]
+    strategy = cls(validate(cls.Settings, recipe.balance.settings, f"balance.settings of {name!r}"), modalities)
+    if strategy.needs_contribution and recipe.contribution.samples_per_epoch == 0:
+        raise UsageError(
+            f"balance strategy {name!r} needs the contribution of each sensor, and "
+            "contribution.samples_per_epoch is 0; try --set contribution.samples_per_epoch=512"
+        )
+    return strategy
 
 
 def network(recipe: Recipe, dataset: PoseDataset, mean_pose: np.ndarray | None = None) -> PoseModel:

@@ -6,7 +6,6 @@ A file from a stranger is data and never code. A checkpoint folder is swapped in
 
 from __future__ import annotations
 
-import pickle
 import shutil
 from pathlib import Path
 from typing import Any
@@ -28,16 +27,27 @@ def save_checkpoint(path: Path, model: nn.Module, recipe: Recipe, state: dict[st
         model: its parameters and buffers go to ``model.safetensors``.
         recipe: goes to ``config.yaml``, so that the weights can be used without the run.
         state: tensors and plain values for an exact resume; None for weights only.
+
+    Raises:
+        DataError: it cannot be written, for want of room or permission; the checkpoint before it stays.
     """
     new, old = path.with_name(path.name + ".new"), path.with_name(path.name + ".old")
     shutil.rmtree(new, ignore_errors=True)
-    new.mkdir(parents=True)
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    save_file(weights, str(new / "model.safetensors"))
-    (new / "config.yaml").write_text(dump_yaml(recipe))
-    if state is not None:
-        (new / "training_state").mkdir()
-        torch.save(state, new / "training_state" / "state.pt")
+    try:
+        new.mkdir(parents=True)
+        save_file(weights, str(new / "model.safetensors"))
+        (new / "config.yaml").write_text(dump_yaml(recipe))
+        if state is not None:
+            (new / "training_state").mkdir()
+            torch.save(state, new / "training_state" / "state.pt")
+    except (OSError, SafetensorError, RuntimeError) as error:  # torch.save tells a full disk by a RuntimeError
+        shutil.rmtree(new, ignore_errors=True)
+        free = shutil.disk_usage(path.parent).free / 1e6 if path.parent.is_dir() else 0.0
+        raise DataError(
+            f"the checkpoint {path} could not be written; the one before it stays. Found {free:.1f} MB free on that "
+            f"disk. Make room, or see to its permissions, and continue with: equipose resume {path.parent.parent}"
+        ) from error
     shutil.rmtree(old, ignore_errors=True)
     if path.exists():
         path.replace(old)
@@ -61,7 +71,7 @@ def load_weights(path: Path, model: nn.Module) -> None:
     """
     found = find_checkpoint(path)
     if found is None:
-        raise DataError(f"no checkpoint at {path}: expected model.safetensors in it; train the run first")
+        raise DataError(_no_checkpoint(path))
     file = found / "model.safetensors"
     try:
         weights = load_file(str(file))
@@ -70,13 +80,22 @@ def load_weights(path: Path, model: nn.Module) -> None:
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
+        lines = str(error).splitlines()[1:]
         raise DataError(
-            f"{file} does not fit the network of config.yaml beside it; was one of them replaced?\n{error}"
+            f"{file} does not fit the network of the run's config.yaml and data; was one of them replaced? "
+            f"{len(lines)} differences, the first: {lines[0].strip() if lines else error}"
         ) from None
 
 
-def load_state(path: Path) -> dict[str, Any]:
-    """The training state of a checkpoint folder; never executes code from the file.
+def _no_checkpoint(path: Path) -> str:
+    """What to do about a checkpoint that is not there; ``path`` is ``RUN/checkpoints/NAME``."""
+    run, other = path.parent.parent, path.with_name("last" if path.name == "best" else "best")
+    text = f"no checkpoint at {path}: expected model.safetensors in it. Complete an epoch with: equipose resume {run}"
+    return text + (f"; or use --checkpoint {other.name}" if find_checkpoint(other) else "")
+
+
+def load_state(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """The training state of a checkpoint folder, its tensors on ``device``; never executes code from the file.
 
     Raises:
         DataError: missing, damaged, or holding something else than tensors and plain values.
@@ -85,13 +104,15 @@ def load_state(path: Path) -> dict[str, Any]:
     file = (found or path) / "training_state" / "state.pt"
     if not file.is_file():
         raise DataError(f"no training state at {file}; the run cannot be resumed, only evaluated")
+    instead = f"Remove {file.parent.parent} to train this run from its start, or only evaluate it"
+    keys = {"optimizer", "strategy", "tracker", "progress", "torch_rng"}
     try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        state = torch.load(file, map_location=device, weights_only=True)
+    except Exception:  # the unpickler raises whatever the bytes lead it to
+        # The error's own text is left out: it advises to run the code in the file.
         raise DataError(
-            f"{file} is damaged or holds something else than tensors and plain values, and was not loaded: "
-            f"{str(error).splitlines()[0]}"
+            f"{file} is damaged or holds something else than tensors and plain values, and was not loaded. {instead}"
         ) from None
-    if not isinstance(state, dict):
-        raise DataError(f"{file} holds {type(state).__name__}, expected a mapping; it is not a state of equipose")
+    if not isinstance(state, dict) or not keys <= state.keys():
+        raise DataError(f"{file} is not a training state of equipose: expected {', '.join(sorted(keys))}. {instead}")
     return state

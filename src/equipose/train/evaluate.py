@@ -7,6 +7,7 @@ subset of the sensors is evaluated on the same samples, from one encoding.
 from __future__ import annotations
 
 import resource
+import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,11 +21,13 @@ from equipose.config import ContributionSettings, Recipe
 from equipose.contribution.measure import Contributions, mean_features, measure, save_npz
 from equipose.data.dataset import PoseDataset, batches, datasets
 from equipose.errors import UsageError
-from equipose.metrics.pose import joint_errors, pa_mpjpe
+from equipose.files import write_npz
+from equipose.metrics.pose import mpjpe, pa_mpjpe
 from equipose.nn.model import PoseModel
 from equipose.progress import track
 from equipose.train.build import network
 from equipose.train.checkpoint import load_weights
+from equipose.train.processes import compute_device
 from equipose.train.run_dir import RunDir
 from equipose.train.scenes import write_scenes
 from equipose.train.summary import SplitPredictions, summarise
@@ -38,19 +41,22 @@ _BATCH = 256
 def load_model(run: RunDir, dataset: PoseDataset, which: str = "best") -> PoseModel:
     """The run's network with the weights of a checkpoint, in evaluation mode.
 
+    It is on the GPU if there is one and the recipe's ``train.accelerator`` is not ``cpu``.
+
     Raises:
         DataError: no or damaged weights.
     """
     model = network(run.recipe, dataset)
     load_weights(run.checkpoint(which), model)
-    return model.eval()
+    device = compute_device("cpu" if run.recipe.train.accelerator == "cpu" else "auto")
+    return model.to(device).eval()
 
 
 def predict_split(model: PoseModel, dataset: PoseDataset, quiet: bool = False) -> SplitPredictions:
     """Predict every sample of a split from every subset of the sensors.
 
     Args:
-        model: in evaluation mode.
+        model: in evaluation mode, on any device.
         dataset: the split.
         quiet: show no progress bar.
 
@@ -62,19 +68,20 @@ def predict_split(model: PoseModel, dataset: PoseDataset, quiet: bool = False) -
             f"{len(model.modalities)} sensors have {2 ** len(model.modalities)} subsets; evaluation takes at most "
             f"{_MAX_MODALITIES} sensors"
         )
-    coalitions = all_coalitions(len(model.modalities))
+    device = model.mean_pose.device
+    coalitions = all_coalitions(len(model.modalities), device)
     joints, targets, errors, pa_errors = [], [], [], []
     meta: dict[str, list[ndarray]] = {}
     with torch.no_grad():
-        for batch in _passes(dataset, "evaluating every subset", quiet):
+        for batch in _passes(dataset, device, "evaluating every subset", quiet):
             decoded = model.decode_coalitions(model.encode(batch), coalitions, batch.present)
             target = batch.target.expand_as(decoded)
-            joints.append(decoded[-1].numpy())
-            targets.append(batch.target.numpy())
-            errors.append(joint_errors(decoded, target).mean(-1).numpy())
-            pa_errors.append(pa_mpjpe(decoded.flatten(0, 1), target.flatten(0, 1)).view(decoded.shape[:2]).numpy())
+            joints.append(decoded[-1].cpu().numpy())
+            targets.append(batch.target.cpu().numpy())
+            errors.append(mpjpe(decoded, target).cpu().numpy())
+            pa_errors.append(pa_mpjpe(decoded, target).cpu().numpy())
             for name, values in vars(batch.meta).items():
-                meta.setdefault(name, []).append(values.numpy())
+                meta.setdefault(name, []).append(values.cpu().numpy())
     return SplitPredictions(
         np.concatenate(joints),
         np.concatenate(targets),
@@ -108,20 +115,18 @@ def evaluate(
     metrics = {
         "split": "test",
         "checkpoint": which,
+        "device": str(model.mean_pose.device),
         **summarise(predictions, model.modalities, splits, recipe.contribution.bootstrap, seed),
         "collapse": contributions.collapse,
         "alarms": list(contributions.alarms),
         "training_seconds": run.status.get("training_seconds"),
         "evaluation_seconds": round(time.perf_counter() - started, 3),
-        "parameters": {
-            **{m: sum(p.numel() for p in model.parameters_of(m)) for m in model.modalities},
-            "shared": sum(p.numel() for p in model.shared_parameters()),
-        },
-        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+        "parameters": model.parameter_counts(),
+        "peak_memory_mb": _peak_memory_mb(),
     }
     save_npz(run.path / "contributions.npz", contributions)
     arrays: dict[str, Any] = {"joints": predictions.joints, "target": predictions.target, **predictions.meta}
-    np.savez_compressed(run.path / "predictions.npz", **arrays)
+    write_npz(run.path / "predictions.npz", arrays)
     write_scenes(run.path / "scenes.npz", splits["test"], predictions.joints, predictions.error_mm[-1])
     run.write_json("metrics.json", metrics)
     return metrics
@@ -141,24 +146,31 @@ def measure_contributions(
 def _contributions(
     model: PoseModel, splits: dict[str, PoseDataset], recipe: Recipe, seed: int, quiet: bool = False
 ) -> Contributions:
-    settings = recipe.contribution
+    settings, device = recipe.contribution, model.mean_pose.device
     baseline = None
     if settings.baseline == "mean":
         train = splits["train"]
         count = min(_BASELINE_SAMPLES, len(train))
         rows = np.sort(np.random.default_rng([seed, 5]).choice(len(train), count, replace=False))
-        chunks = (train.batch(rows[i : i + _BATCH], None) for i in range(0, count, _BATCH))
+        chunks = (train.batch(rows[i : i + _BATCH], None).to(device) for i in range(0, count, _BATCH))
         baseline = mean_features(model, chunks)
     return measure(
         model,
-        _passes(splits["test"], "measuring contributions", quiet),
+        _passes(splits["test"], device, "measuring contributions", quiet),
         profit=settings.profit,
         baseline=baseline,
         bootstrap=settings.bootstrap,
-        generator=torch.Generator().manual_seed(seed),
+        generator=np.random.default_rng([seed, 6]),
     )
 
 
-def _passes(dataset: PoseDataset, description: str, quiet: bool) -> Iterable[Batch]:
-    chunks = batches(dataset, _BATCH)
+def _passes(dataset: PoseDataset, device: torch.device, description: str, quiet: bool) -> Iterable[Batch]:
+    """Every sample in order, on a device."""
+    chunks = (batch.to(device) for batch in batches(dataset, _BATCH))
     return chunks if quiet else track(chunks, description, -(-len(dataset) // _BATCH), "batches")
+
+
+def _peak_memory_mb() -> float:
+    """Largest resident memory of this process so far."""
+    unit = 1e6 if sys.platform == "darwin" else 1e3  # getrusage counts bytes there and kilobytes on Linux
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)

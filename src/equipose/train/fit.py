@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -14,13 +15,14 @@ import torch
 from equipose.balance.base import Probe
 from equipose.config import Recipe
 from equipose.contribution.imbalance import normalised_entropy, positive_share
-from equipose.data.dataset import PoseDataset, batches, datasets
+from equipose.data.dataset import PoseDataset, datasets
+from equipose.errors import EquiposeError, UsageError
 from equipose.progress import progress as progress_bar
-from equipose.train.build import build_session, network, strategy_class
+from equipose.train.build import build_session, build_strategy, network
 from equipose.train.checkpoint import find_checkpoint, load_state, load_weights, save_checkpoint
 from equipose.train.interrupt import stop_on_signal
 from equipose.train.loop import Session, batches_per_epoch, train_epoch
-from equipose.train.processes import Processes, launch
+from equipose.train.processes import Processes, compute_device, launch, world_size
 from equipose.train.run_dir import RunDir
 from equipose.train.schedule import learning_rate
 from equipose.types import Batch
@@ -50,12 +52,22 @@ def train(
         DataError: the data folder is not usable.
     """
     processes = launch(recipe.train)
-    strategy_class(recipe)  # a mistyped strategy is told before anything is written
     splits = datasets(data, recipe.data)
-    run = RunDir.create(runs, name, recipe, data) if processes.rank == 0 else None
-    path = processes.broadcast(run.path if run else None)
-    assert path is not None
-    return _fit(RunDir(path), recipe, splits, processes, on_step, resume=False)
+
+    def make() -> RunDir:
+        made: Path | EquiposeError | None = None
+        if processes.rank == 0:
+            try:
+                made = RunDir.create(runs, name, recipe, data).path
+            except EquiposeError as error:
+                made = error
+        made = processes.broadcast(made)  # the others would wait for ever for a process that gave up
+        if isinstance(made, EquiposeError):
+            raise made
+        assert made is not None
+        return RunDir(made)
+
+    return _fit(make, recipe, splits, processes, on_step, resume=False)
 
 
 def resume(run: RunDir, data: Path | None = None, on_step: OnStep | None = None) -> RunDir:
@@ -68,49 +80,47 @@ def resume(run: RunDir, data: Path | None = None, on_step: OnStep | None = None)
     """
     recipe = run.recipe
     processes = launch(recipe.train)
-    return _fit(run, recipe, datasets(run.data_path(data), recipe.data), processes, on_step, resume=True)
+    return _fit(lambda: run, recipe, datasets(run.data_path(data), recipe.data), processes, on_step, resume=True)
 
 
 def plan(recipe: Recipe, data: Path) -> str:
-    """What a run would do, in words; writes nothing."""
-    strategy_class(recipe)
+    """What a run would do, in words; writes nothing, and refuses what `train` would refuse."""
+    world_size(recipe.train)
+    compute_device(recipe.train.accelerator)
     splits = datasets(data, recipe.data)
     train_split = splits["train"]
     model = network(recipe, train_split)
-    sizes = {m: sum(p.numel() for p in model.parameters_of(m)) for m in model.modalities}
-    sizes["shared"] = sum(p.numel() for p in model.shared_parameters())
+    build_strategy(recipe, model.modalities)
     lines = [
         f"{name}: {len(split)} samples of {len(np.unique(split.subject))} subjects" for name, split in splits.items()
     ]
     steps = recipe.train.epochs * batches_per_epoch(len(train_split), recipe.train.batch_size)
-    lines.append("parameters: " + ", ".join(f"{name} {size:,}" for name, size in sizes.items()))
+    lines.append("parameters: " + ", ".join(f"{name} {size:,}" for name, size in model.parameter_counts().items()))
     lines.append(f"steps: {steps} of {recipe.train.batch_size} samples")
     return "\n".join(lines)
 
 
 def validation_error(session: Session, dataset: PoseDataset) -> float:
     """MPJPE in mm of the fused prediction on a split; this process's part, averaged over processes."""
-    total = torch.zeros(2, dtype=torch.float64, device=session.processes.device)
+    processes, size = session.processes, session.recipe.train.batch_size
+    total = torch.zeros(2, dtype=torch.float64, device=processes.device)
     session.model.eval()
-    with torch.no_grad(), session.processes.autocast():
-        for i, batch in enumerate(batches(dataset, session.recipe.train.batch_size)):
-            if i % session.processes.world != session.processes.rank:
-                continue
-            batch = batch.to(session.processes.device)
+    with torch.no_grad(), processes.autocast():
+        for start in range(processes.rank * size, len(dataset), processes.world * size):
+            batch = dataset.batch(np.arange(start, min(start + size, len(dataset)))).to(processes.device)
             joints = session.model(batch).joints.float()
             error = torch.linalg.vector_norm(joints - batch.target, dim=-1).mean(-1)
             total += torch.stack([error.sum().double(), error.new_tensor(len(batch)).double()])
-    total = session.processes.sum(total)
+    total = processes.sum(total)
     return float(1000.0 * total[0] / total[1])
 
 
 def probe(session: Session, dataset: PoseDataset, contribution: dict[str, float]) -> Probe:
     """What a strategy may look at between two epochs."""
     settings, processes = session.recipe.train, session.processes
-    count = min(settings.probe_samples, len(dataset))
+    count = min(max(settings.probe_samples, processes.world), len(dataset))
     chosen = np.sort(np.random.default_rng([settings.seed, 4]).choice(len(dataset), count, replace=False))
-    chosen = chosen[: max(1, count // processes.world) * processes.world]
-
+    chosen = chosen[: count // processes.world * processes.world]
     steps = batches_per_epoch(len(dataset), settings.batch_size)
 
     def passes() -> Iterator[Batch]:
@@ -130,7 +140,7 @@ def probe(session: Session, dataset: PoseDataset, contribution: dict[str, float]
 
 
 def _fit(
-    run: RunDir,
+    make_run: Callable[[], RunDir],
     recipe: Recipe,
     splits: dict[str, PoseDataset],
     processes: Processes,
@@ -141,11 +151,12 @@ def _fit(
     with torch.random.fork_rng(devices=[processes.device] if processes.device.type == "cuda" else []):
         torch.manual_seed(recipe.train.seed)
         session = build_session(recipe, splits["train"], processes)
+        run = make_run()  # after everything that can be refused
         if resume:
             last = find_checkpoint(run.checkpoint("last"))
             if last is not None:
                 load_weights(last, session.model)
-                session.load_state_dict(load_state(last))
+                session.load_state_dict(load_state(last, processes.device))
         if processes.rank == 0:
             run.write_epochs(run.epochs()[: session.progress.epoch])
             run.set_status(state="running")
@@ -180,19 +191,18 @@ def _epochs(
     with bar as advance:
         advance(state.step)
 
-        def after_step() -> None:
+        def save_due() -> bool:
+            return main and time.monotonic() - saved > settings.checkpoint_seconds
+
+        def save() -> None:
             nonlocal saved
-            advance(1)
-            if main and time.monotonic() - saved > settings.checkpoint_seconds:
-                _save(run, session)
-                saved = time.monotonic()
+            _save(run, session)
+            saved = time.monotonic()
 
         while state.epoch < settings.epochs:
             if state.batch == 0:
                 _begin_epoch(session, dataset)
-            if not train_epoch(session, dataset, stop_requested, after_step):
-                if main:
-                    _save(run, session)
+            if not train_epoch(session, dataset, stop_requested, save_due, lambda: advance(1), save):
                 return False
             _end_epoch(run, session, splits)
             saved = time.monotonic()
@@ -231,6 +241,11 @@ def _end_epoch(run: RunDir, session: Session, splits: dict[str, PoseDataset]) ->
         state.contribution = session.tracker.contribution(session.processes.sum)
     contribution_seconds = time.perf_counter() - start
     validation = validation_error(session, splits["validation"])
+    if not math.isfinite(validation):
+        raise UsageError(
+            f"the validation error of epoch {state.epoch + 1} is {validation}: training has diverged; "
+            "lower train.learning_rate or set train.clip_norm"
+        )
     start = time.perf_counter()
     session.strategy.end_epoch(session.model, probe(session, splits["train"], state.contribution))
     state.add("balance_seconds", time.perf_counter() - start)
@@ -249,21 +264,23 @@ def _end_epoch(run: RunDir, session: Session, splits: dict[str, PoseDataset]) ->
             f"epoch {state.epoch}/{session.recipe.train.epochs}: training {line['train_mpjpe_mm']:.1f} mm, "
             f"validation {validation:.1f} mm{' (best)' if best else ''}, {line['seconds']:.1f} s"
         )
-        _save(run, session)
+    _save(run, session)
     session.processes.barrier()
 
 
 def _epoch_line(session: Session, validation: float) -> dict[str, Any]:
     """One line of ``metrics.jsonl``."""
-    state, sums = session.progress, session.progress.sums
-    extra = sums.get("contribution_seconds", 0.0), sums.get("balance_seconds", 0.0)
+    state, processes = session.progress, session.processes
+    own = torch.tensor(list(state.sums.values()), dtype=torch.float64, device=processes.device)
+    sums = dict(zip(state.sums, processes.sum(own).tolist(), strict=True))
+    extra = sums.get("contribution_seconds", 0.0) / processes.world, sums["balance_seconds"] / processes.world
     line: dict[str, Any] = {
         "epoch": state.epoch,
         "step": state.step,
         "train_mpjpe_mm": 1000.0 * sums["error"] / sums["samples"],
         "validation_mpjpe_mm": validation,
         "learning_rate": session.optimizer.param_groups[0]["lr"],
-        "seconds": sums["seconds"] + sums.get("balance_seconds", 0.0),
+        "seconds": sums["seconds"] / processes.world + extra[1],
         "contribution_seconds": extra[0],
         "balance_seconds": extra[1],
         "terms": {k.removeprefix("term."): v / sums["batches"] for k, v in sums.items() if k.startswith("term.")},
@@ -278,5 +295,8 @@ def _epoch_line(session: Session, validation: float) -> dict[str, Any]:
 
 
 def _save(run: RunDir, session: Session) -> None:
-    save_checkpoint(run.checkpoint("last"), session.model, session.recipe, session.state_dict())
-    run.set_status(epoch=session.progress.epoch, step=session.progress.step)
+    """Write the checkpoint ``last``; every process must call."""
+    training_state = session.state_dict()
+    if session.processes.rank == 0:
+        save_checkpoint(run.checkpoint("last"), session.model, session.recipe, training_state)
+        run.set_status(epoch=session.progress.epoch, step=session.progress.step)

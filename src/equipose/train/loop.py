@@ -65,23 +65,28 @@ class Session:
     progress: Progress
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything but the weights that an exact continuation needs."""
+        """Everything but the weights that an exact continuation needs; every process must call.
+
+        Sums that each process keeps for itself are gathered, so that one file serves all processes.
+        """
+        sums = {name: torch.tensor(value, dtype=torch.float64) for name, value in self.progress.sums.items()}
         return {
             "optimizer": self.optimizer.state_dict(),
             "strategy": self.strategy.state_dict(),
-            "tracker": self.tracker.state_dict() if self.tracker else {},
-            "progress": dict(vars(self.progress)),
+            "tracker": self.processes.gather(self.tracker.state_dict()) if self.tracker else {},
+            "progress": {**vars(self.progress), "sums": self.processes.gather(sums)},
             "torch_rng": torch.get_rng_state(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what ``state_dict`` returned."""
+        """Restore what ``state_dict`` returned; its tensors are on this process's device."""
         self.optimizer.load_state_dict(state["optimizer"])
         self.strategy.load_state_dict(state["strategy"])
         if self.tracker:
-            self.tracker.load_state_dict(state["tracker"])
-        self.progress = Progress(**state["progress"])
-        torch.set_rng_state(state["torch_rng"])
+            self.tracker.load_state_dict(self.processes.own(state["tracker"]))
+        sums = {name: float(value) for name, value in self.processes.own(state["progress"]["sums"]).items()}
+        self.progress = Progress(**{**state["progress"], "sums": sums})
+        torch.set_rng_state(state["torch_rng"].cpu())
 
 
 def batches_per_epoch(num_samples: int, batch_size: int) -> int:
@@ -90,11 +95,12 @@ def batches_per_epoch(num_samples: int, batch_size: int) -> int:
 
 
 def training_batch(dataset: PoseDataset, session: Session) -> Batch:
-    """This process's part of the batch the progress points at."""
+    """This process's part of the batch the progress points at; the parts are equally large."""
     settings, progress, processes = session.recipe.train, session.progress, session.processes
     order = np.random.default_rng([settings.seed, 1, progress.epoch]).permutation(len(dataset))
     start = progress.batch * settings.batch_size
-    positions = order[start : start + settings.batch_size][processes.rank :: processes.world]
+    batch = order[start : start + settings.batch_size]
+    positions = batch[: len(batch) // processes.world * processes.world][processes.rank :: processes.world]
     generator = np.random.default_rng([settings.seed, 2, progress.epoch, progress.batch, processes.rank])
     return dataset.batch(positions, generator).to(processes.device)
 
@@ -103,7 +109,9 @@ def train_epoch(
     session: Session,
     dataset: PoseDataset,
     stop_requested: Callable[[], bool],
+    save_due: Callable[[], bool],
     after_step: Callable[[], None],
+    save: Callable[[], None],
 ) -> bool:
     """Go through the rest of the epoch in progress.
 
@@ -111,7 +119,9 @@ def train_epoch(
         session: what is trained.
         dataset: the training split.
         stop_requested: asked once per step.
-        after_step: called after each step: progress bar, timed checkpoints.
+        save_due: asked once per step.
+        after_step: called after each step: progress bar.
+        save: writes a checkpoint; called in every process where one of them wants to stop or to save.
 
     Returns:
         True when the epoch is complete, False when it was asked to stop.
@@ -124,18 +134,20 @@ def train_epoch(
         start = time.perf_counter()
         set_learning_rate(session.optimizer, learning_rate(settings, progress.step, settings.epochs * count))
         batch = training_batch(dataset, session)
-        stop = _step(session, batch, track=progress.batch in tracked, stop=stop_requested())
+        stop, due = _step(session, batch, progress.batch in tracked, (stop_requested(), save_due()))
         progress.batch += 1
         progress.step += 1
         progress.add("seconds", time.perf_counter() - start)
         after_step()
+        if stop or due:
+            save()
         if stop:
             return False
     return True
 
 
-def _step(session: Session, batch: Batch, track: bool, stop: bool) -> bool:
-    """One optimizer step; returns whether any process was asked to stop."""
+def _step(session: Session, batch: Batch, track: bool, flags: tuple[bool, bool]) -> tuple[bool, ...]:
+    """One optimizer step; returns for each flag whether it is set in any process."""
     model, strategy, progress = session.model, session.strategy, session.progress
     parameters = list(model.parameters())
     session.optimizer.zero_grad(set_to_none=True)
@@ -145,7 +157,7 @@ def _step(session: Session, batch: Batch, track: bool, stop: bool) -> bool:
         output = model.decode(fused, batch.present)
         terms = strategy.objective(model, fused, output, batch, session.loss(output, batch).mean())
     strategy.backward(terms)
-    stop = session.processes.average_gradients(parameters, stop)
+    flags_of_all = session.processes.average_gradients(parameters, flags)
     strategy.gradients(model, output, batch)
     if session.recipe.train.clip_norm:
         torch.nn.utils.clip_grad_norm_(parameters, session.recipe.train.clip_norm)
@@ -156,7 +168,7 @@ def _step(session: Session, batch: Batch, track: bool, stop: bool) -> bool:
         session.tracker.update(model, {name: f.detach() for name, f in features.items()}, batch)
         progress.add("contribution_seconds", time.perf_counter() - start)
     _record(progress, {name: value.detach() for name, value in terms.terms.items()}, output.joints.detach(), batch)
-    return stop
+    return flags_of_all
 
 
 def _record(progress: Progress, terms: dict[str, Tensor], joints: Tensor, batch: Batch) -> None:

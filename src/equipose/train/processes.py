@@ -8,6 +8,7 @@ methods.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -63,26 +64,68 @@ class Processes:
         if self.world > 1:
             self.fabric.barrier()
 
-    def average_gradients(self, parameters: list[torch.nn.Parameter], stop: bool) -> bool:
+    def gather(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The tensors of all processes, stacked on a new first axis."""
+        stacked = {}
+        for name, tensor in tensors.items():
+            rows = tensor.new_zeros((self.world, *tensor.shape), device=self.device)
+            rows[self.rank] = tensor
+            stacked[name] = self.sum(rows)  # of zeros and one number: exact
+        return stacked
+
+    def own(self, gathered: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """This process's part of gathered sums; with another number of processes, process 0 takes all of them."""
+        parts = {name: list(tensor) for name, tensor in gathered.items()}
+        if all(len(tensors) == self.world for tensors in parts.values()):
+            return {name: tensors[self.rank] for name, tensors in parts.items()}
+        return {name: tensor.sum(0) * (self.rank == 0) for name, tensor in gathered.items()}
+
+    def average_gradients(self, parameters: list[torch.nn.Parameter], flags: Sequence[bool]) -> tuple[bool, ...]:
         """Average all gradients over the processes, in place, in one message.
 
         Args:
             parameters: the same list in every process.
-            stop: whether this process was asked to stop; travels in the same message.
+            flags: what this process was asked to do; they travel in the same message.
 
         Returns:
-            Whether any process was asked to stop.
+            For each flag, whether it is set in any process.
         """
         if self.world == 1:
-            return stop
+            return tuple(flags)
         gradients = [p.grad for p in parameters if p.grad is not None]
-        flag = torch.tensor([float(stop)], device=self.device)
-        bucket = self.mean(torch.cat([*(g.reshape(-1) for g in gradients), flag]))
+        asked = torch.tensor([float(flag) for flag in flags], device=self.device)
+        bucket = self.mean(torch.cat([*(g.reshape(-1) for g in gradients), asked]))
         start = 0
         for gradient in gradients:
             gradient.copy_(bucket[start : start + gradient.numel()].view_as(gradient))
             start += gradient.numel()
-        return bool(bucket[-1] > 0)
+        return tuple((bucket[start:] > 0).tolist())
+
+
+def compute_device(accelerator: str) -> torch.device:
+    """The device that ``train.accelerator`` names: ``auto``, ``cpu`` or ``gpu``.
+
+    Raises:
+        UsageError: there is no GPU.
+    """
+    if accelerator == "gpu" and not torch.cuda.is_available():
+        raise UsageError("train.accelerator is gpu, and torch finds no GPU here; use --accelerator cpu or auto")
+    return torch.device("cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def world_size(settings: TrainSettings) -> int:
+    """How many processes the run has: ``--devices`` of them, or those torchrun made.
+
+    Raises:
+        UsageError: the batch cannot be divided among them.
+    """
+    world = int(os.environ.get("WORLD_SIZE", settings.devices))
+    if settings.batch_size % world:
+        raise UsageError(
+            f"batch_size {settings.batch_size} cannot be divided among {world} processes; "
+            f"try --batch-size {-(-settings.batch_size // world) * world}"
+        )
+    return world
 
 
 def launch(settings: TrainSettings) -> Processes:
@@ -91,19 +134,12 @@ def launch(settings: TrainSettings) -> Processes:
     Raises:
         UsageError: no such accelerator here, or the batch cannot be divided.
     """
-    world = int(os.environ.get("WORLD_SIZE", settings.devices))
-    if settings.batch_size % world:
-        raise UsageError(
-            f"batch_size {settings.batch_size} cannot be divided among {world} processes; "
-            f"try --batch-size {-(-settings.batch_size // world) * world}"
-        )
-    if settings.accelerator == "gpu" and not torch.cuda.is_available():
-        raise UsageError("--accelerator gpu: torch finds no GPU here; use --accelerator cpu or auto")
+    world = world_size(settings)
+    device = compute_device(settings.accelerator)
     from lightning_fabric import Fabric  # takes seconds to import
 
-    on_gpu = settings.accelerator != "cpu" and torch.cuda.is_available()
     fabric = Fabric(
-        accelerator="cuda" if on_gpu else "cpu",
+        accelerator=device.type,
         devices=int(os.environ.get("LOCAL_WORLD_SIZE", settings.devices)),
         num_nodes=int(os.environ.get("GROUP_WORLD_SIZE", 1)),
         strategy="ddp" if world > 1 else "auto",

@@ -47,9 +47,7 @@ class RunDir:
         Raises:
             UsageError: the folder exists already.
         """
-        path = parent / name.format(
-            time=time.strftime("%Y%m%d-%H%M%S"), strategy=recipe.balance.name, seed=recipe.train.seed
-        )
+        path = parent / run_name(name, recipe)
         try:
             path.mkdir(parents=True)
         except FileExistsError:
@@ -85,7 +83,14 @@ class RunDir:
     @property
     def status(self) -> dict[str, Any]:
         """State, epoch, step and data folder."""
-        return self.read_json("status.json")
+        expected = 'expected a mapping; to use the run all the same, write {"state": "interrupted"} into it'
+        try:
+            found = self.read_json("status.json")
+        except DataError as error:
+            raise DataError(f"{error}: {expected}") from None
+        if not isinstance(found, dict) or "state" not in found:
+            raise DataError(f"{self.path / 'status.json'} is damaged: found {found!r}, {expected}")
+        return found
 
     def set_status(self, **values: Any) -> None:
         """Update fields of ``status.json``."""
@@ -98,7 +103,9 @@ class RunDir:
         Raises:
             DataError: it is not there any more.
         """
-        path = override if override is not None else Path(self.status["data"])
+        path = override if override is not None else Path(self.status.get("data", ""))
+        if path == Path():
+            raise DataError(f"{self.path / 'status.json'} names no data folder; name it with --data FOLDER")
         if not path.is_dir():
             raise DataError(f"the run's data folder {path} does not exist; name its new place with --data FOLDER")
         return path
@@ -126,11 +133,31 @@ class RunDir:
     def epochs(self) -> list[dict[str, Any]]:
         """The lines of ``metrics.jsonl``."""
         path = self.path / "metrics.jsonl"
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+        lines = []
+        for i, line in enumerate(path.read_text(errors="replace").splitlines() if path.is_file() else ()):
+            try:
+                lines.append(json.loads(line))
+            except json.JSONDecodeError as error:
+                raise DataError(
+                    f"line {i + 1} of {path} is damaged ({error}); expected one epoch as JSON. Remove that line, or "
+                    "everything from there on"
+                ) from None
+        return lines
 
     def write_epochs(self, lines: list[dict[str, Any]]) -> None:
         """Replace ``metrics.jsonl``."""
         write_text(self.path / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+
+
+def run_name(name: str, recipe: Recipe) -> str:
+    """``name`` with ``{time}``, ``{strategy}`` and ``{seed}`` filled in; UsageError if it asks for anything else."""
+    values = {"time": time.strftime("%Y%m%d-%H%M%S"), "strategy": recipe.balance.name, "seed": recipe.train.seed}
+    try:
+        return name.format(**values)
+    except (KeyError, IndexError, ValueError, AttributeError):
+        raise UsageError(
+            f"--name {name!r} cannot be filled in; only {{time}}, {{strategy}} and {{seed}} may stand in braces"
+        ) from None
 
 
 def environment() -> dict[str, Any]:

@@ -147,7 +147,7 @@ def test_subjects_and_actions_narrow_the_given_split(packed):
 
 
 def test_another_split_points_to_the_given_one(packed):
-    with pytest.raises(UsageError, match=r"split of its own\. Type: --set data\.split=given"):
+    with pytest.raises(UsageError, match=r"split of its own\. Type.*: --split given"):
         datasets(packed, DataSettings(modalities=("mmwave",), split="S2"))
 
 

@@ -40,6 +40,10 @@ DEFAULT_ENCODER: dict[Kind, str] = {
 """Encoder name for each kind of sensor, where the settings name no other."""
 
 
+TYPICAL_CENTRE = (0.0, 0.0, 3.0)
+"""Metres, camera frame: where the person stands when no mean pose is given."""
+
+
 @dataclass(frozen=True)
 class InputLayout:
     """What is known about a sensor's input before any data.
@@ -53,7 +57,7 @@ class InputLayout:
 
     window: int
     shape: tuple[int, ...]
-    centre: tuple[float, float, float] = (0.0, 0.0, 3.0)
+    centre: tuple[float, float, float] = TYPICAL_CENTRE
 
 
 class EncoderClass(Protocol):

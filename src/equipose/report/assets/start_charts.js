@@ -1,0 +1,3 @@
+// For pages without a 3D view: draw the charts.
+"use strict";
+equipose.start();

@@ -1,0 +1,302 @@
+"""The fidelity page and its JSON file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from equipose.errors import DataError, UsageError
+from equipose.files import write_text
+from equipose.report.canvas import Canvas, section
+from equipose.report.colours import themes
+from equipose.report.document import Document, assemble, asset, check_replaceable
+from equipose.report.fidelity.charts import ratio_text, ratios
+from equipose.report.fidelity.lidar import lidar_chapter
+from equipose.report.fidelity.motion import motion_chapter
+from equipose.report.fidelity.radar import radar_chapter
+from equipose.report.fidelity.rows import Chapter, Row
+from equipose.report.fidelity.source import Simulation, open_simulation, real_folder
+from equipose.report.fidelity.wifi import wifi_chapter
+from equipose.report.markup import Html, bullets, code, join, listing, note, number, table, tag
+
+GENERATOR = "equipose simulate report"
+FORMAT = "equipose-fidelity"
+
+_CHAPTERS: tuple[tuple[str, Callable[[Simulation, Path], Chapter]], ...] = (
+    ("wifi", wifi_chapter),
+    ("mmwave", radar_chapter),
+    ("lidar", lidar_chapter),
+)
+
+_SOURCES = (
+    ("MM-Fi", "mean and deviation of CSI amplitude, rooms E01 to E03", "Yang et al., NeurIPS 2023; CC BY-NC 4.0"),
+    ("Atheros CSI", "401 packets, 56 tones, 3 x 2 antennas", "csiread; MIT"),
+    ("MARS", "radar points and Kinect joints, subjects 1 and 3", "An and Ogras, ACM TECS 20(5s):72, 2021; MIT"),
+    ("Ouster", "one sweep of an OS1-32", "Ouster SDK; BSD-3-Clause"),
+    ("CMU motion capture", "23 clips of three actors", "mocap.cs.cmu.edu, NSF EIA-0196217"),
+)
+
+_METHOD = (
+    "Distance: for a distribution, the one-dimensional Wasserstein distance (how far its values must be moved on "
+    "average), in its own unit; for a curve over tones or a list of bones, the root mean square difference; for a "
+    "number, the difference. It is the mean over all pairs of a simulated and a real part.",
+    "Tolerance: the 90th percentile of the same distance over all pairs of real parts (rooms, persons, stretches of a "
+    "capture). Where the parts of the real data agree better than they can show, the smallest difference they can show "
+    "takes its place. The rule is the same for every row and knows nothing of the simulation.",
+    "The verdict compares the two: within means as near to the real parts as those to each other.",
+    "Two or three real parts give a rough tolerance. Stretches of one capture from one device know nothing of other "
+    "devices and rooms, so their tolerance is strict.",
+    "Outside is a finding, not always a fault: the remark under a row says where the instrument, the place or the task "
+    "differ. Nothing in the simulator was set for this page.",
+)
+
+
+def write_fidelity(root: Path, real: Path | None = None, out: Path | None = None, data: Path | None = None) -> Path:
+    """Compare a simulated data set with real recordings and write the page.
+
+    Args:
+        root: a folder written by ``equipose simulate``.
+        real: the real recordings; by default the folder that EQUIPOSE_REAL_DATA names.
+        out: the page, or a folder for ``fidelity.html``. Default: ``fidelity.html`` here.
+        data: the same numbers as JSON.
+
+    Returns:
+        The page's path.
+
+    Raises:
+        UsageError: no real folder is known, or the page's place holds something else.
+        DataError: a folder is missing or is not what it should be, or a file cannot be written.
+    """
+    folder = real_folder(real)
+    simulation = open_simulation(root)
+    target = Path("fidelity.html") if out is None else out
+    target = target / "fidelity.html" if target.is_dir() else target
+    check_replaceable(target, GENERATOR)
+    if data is not None and data.is_dir():
+        raise UsageError(f"{data} is a folder; expected a file for the numbers: --json FILE")
+    chapters = compare_all(simulation, folder)
+    files = {target: render(simulation, chapters)}
+    if data is not None:
+        files[data] = json.dumps(as_json(simulation, chapters), indent=1, ensure_ascii=False) + "\n"
+    for path, content in files.items():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_text(path, content)
+        except OSError as error:
+            raise DataError(f"cannot write {path}: {error.strerror}; choose another place") from None
+    return target
+
+
+def compare_all(simulation: Simulation, real: Path) -> list[Chapter]:
+    """A chapter per simulated sensor that has a real counterpart, and one on motion."""
+    chapters = [make(simulation, real) for name, make in _CHAPTERS if name in simulation.modalities]
+    return [*chapters, motion_chapter(simulation, real)]
+
+
+def command(simulation: Simulation) -> str:
+    """What made the simulated data set."""
+    record = simulation.record
+    words = ["equipose simulate DATA"]
+    if record.get("preset"):
+        words.append(f"--preset {record['preset']}")
+    words.append(f"--seed {record['seed']}")
+    return " ".join(words)
+
+
+def as_json(simulation: Simulation, chapters: Sequence[Chapter]) -> dict[str, Any]:
+    """The page's numbers as JSON values; no paths."""
+    record = simulation.record
+    rows = [row for chapter in chapters for row in chapter.rows]
+    return {
+        "format": FORMAT,
+        "version": 1,
+        "commands": [command(simulation), "equipose simulate report DATA --real REAL_DATA --json fidelity.json"],
+        "simulation": {
+            **{key: record.get(key) for key in ("simulator_version", "preset", "seed", "frames", "modalities")},
+            "recordings": simulation.total,
+            "recordings_read": len(simulation.recordings),
+            "frames_read": simulation.num_frames,
+        },
+        "rule": {"distance": _METHOD[0], "tolerance": _METHOD[1]},
+        "within": sum(row.within for row in rows),
+        "outside": sum(not row.within for row in rows),
+        "statistics": [_row_json(chapter, row) for chapter in chapters for row in chapter.rows],
+    }
+
+
+def _row_json(chapter: Chapter, row: Row) -> dict[str, Any]:
+    return {
+        "sensor": chapter.key,
+        "key": row.key,
+        "name": row.name,
+        "unit": row.unit,
+        "summary": row.summary,
+        "simulated": _significant(row.simulated),
+        "real": {name: _significant(value) for name, value in zip(row.parts, row.real, strict=True)},
+        "measure": row.measure,
+        "distance": _significant(row.distance),
+        "tolerance": _significant(row.tolerance),
+        "within": row.within,
+        "reason": row.reason,
+        "caution": row.caution,
+    }
+
+
+def _significant(value: float) -> float:
+    return float(f"{value:.6g}")
+
+
+def render(simulation: Simulation, chapters: Sequence[Chapter]) -> str:
+    """The whole page as text."""
+    canvas = Canvas()
+    parts = [_overview(simulation, chapters, canvas), *(_chapter(each, canvas) for each in chapters)]
+    parts += [_method(), _sources(simulation)]
+    navigation = [("overview", "All statistics"), *((each.key, each.title) for each in chapters)]
+    return assemble(
+        Document(
+            generator=GENERATOR,
+            title="equipose: simulated against real",
+            heading="The simulator against real sensors and real people",
+            navigation=[*navigation, ("method", "Method"), ("sources", "Sources")],
+            sections=parts,
+            colours=themes(("rgb", "lidar"), ()),
+            payload={"charts": canvas.payload()},
+            scripts=(asset("start_charts.js"),),
+            style=asset("fidelity.css"),
+        )
+    )
+
+
+def _overview(simulation: Simulation, chapters: Sequence[Chapter], canvas: Canvas) -> Html:
+    rows = [row for chapter in chapters for row in chapter.rows]
+    within = sum(row.within for row in rows)
+    missing = [name for name, _ in _CHAPTERS if name not in simulation.modalities]
+    named = [(f"{_sensor(chapter)}: {row.name}", row) for chapter in chapters for row in chapter.rows]
+    ordered = sorted(named, key=lambda pair: -pair[1].ratio)
+    return section(
+        "overview",
+        "All statistics",
+        "",
+        tag(
+            "p",
+            f"{within} of {len(rows)} statistics of the simulated data lie as near to real data as real rooms, people "
+            f"and captures lie to each other; {len(rows) - within} lie farther off.",
+            class_="headline",
+        ),
+        tag("div", *(_tile(chapter) for chapter in chapters), class_="tiles"),
+        _simulated(simulation),
+        note(f"Not simulated, so not compared: {listing(missing)}.") if missing else "",
+        _verdicts(chapters),
+        canvas.figure(
+            "How far outside, how far inside",
+            ratios([row for _, row in ordered], [name for name, _ in ordered]),
+            "Sorted; every statistic in units of its own tolerance.",
+        ),
+    )
+
+
+def _simulated(simulation: Simulation) -> Html:
+    part = "" if len(simulation.recordings) == simulation.total else f" out of {simulation.total}, chosen at random"
+    return tag(
+        "p",
+        "Simulated data: ",
+        code(command(simulation)),
+        f"; read here: {simulation.num_frames} frames in {len(simulation.recordings)} recordings{part}.",
+        class_="remark",
+    )
+
+
+def _sensor(chapter: Chapter) -> str:
+    return {"wifi": "WiFi", "mmwave": "Radar", "lidar": "LiDAR", "motion": "Motion"}[chapter.key]
+
+
+def _tile(chapter: Chapter) -> Html:
+    within = sum(row.within for row in chapter.rows)
+    worst = max(chapter.rows, key=lambda row: row.ratio)
+    return tag(
+        "a",
+        tag("span", chapter.title, class_="question"),
+        tag("span", f"{within} of {len(chapter.rows)} within", class_="answer"),
+        tag("span", f"Farthest: {worst.name}, {ratio_text(worst.ratio)} times the tolerance", class_="line"),
+        class_="tile",
+        href=f"#{chapter.key}",
+    )
+
+
+def _verdicts(chapters: Sequence[Chapter]) -> Html:
+    """The one table with every distance, tolerance, reason and verdict."""
+    head = (
+        "statistic",
+        "simulated",
+        "real",
+        "distance",
+        "tolerance",
+        "ratio",
+        "verdict",
+        "where the tolerance is from",
+    )
+    body = []
+    for chapter in chapters:
+        within = sum(row.within for row in chapter.rows)
+        title = f"{chapter.title}: {within} of {len(chapter.rows)} within"
+        body.append(tag("tr", tag("th", title, colspan=len(head), scope="colgroup"), class_="group"))
+        body += [_verdict_row(row) for row in chapter.rows]
+    header = tag(
+        "tr", *(tag("th", name, scope="col", class_="n" if 1 <= i <= 5 else None) for i, name in enumerate(head))
+    )
+    return tag(
+        "div",
+        tag(
+            "table",
+            tag(
+                "caption",
+                "Real values: one per part, in the order that the reason names; distance and tolerance in the unit of "
+                "the statistic; ratio: distance over tolerance.",
+            ),
+            tag("thead", header),
+            tag("tbody", *body),
+        ),
+        class_="scroll verdicts",
+        tabindex=0,
+    )
+
+
+def _verdict_row(row: Row) -> Html:
+    unit = f"{row.unit}, " if row.unit else ""
+    measure = row.measure if row.measure != "difference" else "difference of two numbers"
+    real = [number(value, row.digits) for value in row.real]
+    verdict = "within" if row.within else "outside"
+    return tag(
+        "tr",
+        tag("th", row.name, tag("small", f"{unit}{row.summary}; {measure}"), scope="row"),
+        tag("td", number(row.simulated, row.digits), class_="n"),
+        tag("td", join(real, Html("<br>")), class_="n"),
+        tag("td", number(row.distance, row.digits), class_="n"),
+        tag("td", number(row.tolerance, row.digits), class_="n"),
+        tag("td", ratio_text(row.ratio), class_="n"),
+        tag("td", verdict, class_=verdict),
+        tag("td", row.reason, tag("em", row.caution) if row.caution else "", class_="why"),
+    )
+
+
+def _chapter(chapter: Chapter, canvas: Canvas) -> Html:
+    figures = [canvas.figure(figure.title, figure.chart, figure.remark) for figure in chapter.figures]
+    return section(chapter.key, chapter.title, chapter.lead, tag("div", *figures, class_="pair"))
+
+
+def _method() -> Html:
+    return section("method", "Method", "One rule for every row.", bullets(_METHOD))
+
+
+def _sources(simulation: Simulation) -> Html:
+    again = "\n".join((command(simulation), "equipose simulate report DATA --real REAL_DATA --out fidelity.html"))
+    return section(
+        "sources",
+        "Sources",
+        "The real recordings are not part of this project and are not on this page; only statistics of them are.",
+        table(("data", "what is used", "source and licence"), _SOURCES, numeric_from=9),
+        tag("h3", "To make this page"),
+        tag("pre", again),
+    )
