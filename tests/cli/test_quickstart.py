@@ -26,6 +26,8 @@ def test_quickstart_makes_the_page_and_continues_where_it_was_stopped(tmp_path, 
     assert "report.html exists already" in capsys.readouterr().err
 
     (out / "report.html").unlink()
+    assert main([*words[:-1], "2"]) == 2, "a run of other settings is not taken for this one"
+    assert "begun with other settings" in capsys.readouterr().err
     (out / "runs" / "awc" / "metrics.json").unlink()
     assert main(words) == 0
     assert (out / "runs" / "awc" / "metrics.json").is_file()

@@ -122,6 +122,11 @@ def test_bvh_by_hand_and_by_scipy(tmp_path):
     assert np.allclose(clip.positions[2, 2], root @ ([1, 0, 0] + arm @ [0, 2, 0]))
 
 
+def test_bvh_joints_may_be_called_motion(tmp_path):
+    clip = read_bvh(write(tmp_path, "a.bvh", "\ufeff" + BVH.replace("ROOT Hips", "ROOT MotionRoot").replace("\n", "\r\n")))
+    assert clip.names[0] == "MotionRoot" and len(clip.positions) == 3
+
+
 def test_bvh_position_channels_stand_for_offsets(tmp_path):
     text = BVH.replace("CHANNELS 3 Zrotation", "CHANNELS 4 Xposition Zrotation").replace(
         "1 2 3 90 0 0", "1 2 3 0 0 0 7"

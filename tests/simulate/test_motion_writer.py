@@ -89,6 +89,8 @@ def test_a_run_is_completed_and_extended(written, clips, tmp_path):
     assert (summary.recordings, summary.skipped) == (2, 1)
     where = {e["clip"]: e["recording"] for e in json.loads((copy / MOTION_RECORD).read_text())["clips"]}
     assert where == {"07_02": "E01/S07/A01", "07_01": "E01/S07/A02", "55_01": "E01/S01/A01"}
+    with pytest.raises(UsageError, match="S07 is subject 7 in this folder; give subject 55 another"):
+        write_motion(copy, clips[2:], modalities=SENSORS, subjects=(7,), progress=False)
     resumed = tmp_path / "r"
     shutil.copytree(root, resumed)
     shutil.rmtree(resumed / "E01" / "S07" / "A01")

@@ -171,6 +171,11 @@ def _train_one(
 
         if (runs / name / "status.json").is_file():
             run = RunDir.open(runs / name)
+            if run.recipe != Recipe.model_validate(values):
+                raise UsageError(
+                    f"{run.path} was begun with other settings (see its config.yaml); give the same --epochs and "
+                    "--seed as then, or choose another --out"
+                )
             if run.status["state"] != "finished":
                 fit.resume(run, packed, on_step=on_step)
         else:

@@ -6,6 +6,7 @@ of the file (column vectors). Position channels stand in the place of the offset
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -41,12 +42,13 @@ def read_bvh(path: Path, frame_rate: float | None = None) -> Clip:
     """
     content = read_bytes(path)
     text = content.decode("utf-8", errors="replace")
-    start = text.upper().find("MOTION")
+    line = re.search(r"^\s*MOTION\s*$", text, re.MULTILINE | re.IGNORECASE)
+    start = line.end() if line else -1
     if not text.lstrip("\ufeff \r\n\t").upper().startswith("HIERARCHY") or start < 0:
         raise DataError(
             f"{path}: expected a .bvh file with the words HIERARCHY and MOTION. It is another file or cut off."
         )
-    joints = _hierarchy(text[:start].split()[1:], path)
+    joints = _hierarchy(text[: line.start()].split()[1:] if line else [], path)
     values, own_rate = _motion(text[start:], sum(len(joint.channels) for joint in joints), path)
     positions = forward_kinematics(joints, values)
     names = tuple(joint.name for joint in joints)
@@ -132,7 +134,7 @@ def _take(stream: Iterator[str], count: int, path: Path) -> list[str]:
 
 
 def _motion(text: str, num_channels: int, path: Path) -> tuple[Float64[np.ndarray, "time channel"], float]:
-    lines = [line.strip() for line in text.splitlines()[1:] if line.strip()]
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     header = {}
     while lines and ":" in lines[0]:
         key, _, value = lines.pop(0).partition(":")

@@ -223,7 +223,11 @@ def _people(people: list[str], subjects: tuple[int, ...], owners: Mapping[int, s
                 f"--subjects: found {len(subjects)} numbers, expected a different one for each of {len(people)} "
                 f"people: {', '.join(people)}"
             )
-        return dict(zip(people, subjects, strict=False))
+        given = dict(zip(people, subjects, strict=False))
+        for person, number in given.items():
+            if owners.get(number, person) != person:
+                raise UsageError(f"--subjects: S{number:02d} is {owners[number]} in this folder; give {person} another")
+        return given
     numbers = {
         person: min(n for n, owner in owners.items() if owner == person)
         for person in people

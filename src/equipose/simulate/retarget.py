@@ -108,6 +108,7 @@ def retarget(clip: Clip, unit: str = "auto", up: str = "auto", frames: int | Non
         f"unit {unit_found} {word[unit == 'auto']}: the person is {stature:.2f} m tall",
         f"{up_found} is up, {word[up == 'auto']}",
         *clip.assumed,
+        *(("no tip of the head: it continues the neck",) if found.columns[10] < 0 else ()),
         *(("its knees bend backwards: the file may be left-handed",) if _knees_bend_backwards(joints) else ()),
     )
     shoulders = lengths[H36M17.bones.index((8, 11))] + lengths[H36M17.bones.index((8, 14))]

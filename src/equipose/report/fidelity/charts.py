@@ -188,7 +188,7 @@ def ratios(rows: Sequence[Row], labels: Sequence[str]) -> Chart:
                 ticktext=["\N{LESS-THAN OR EQUAL TO}0.03", *map(str, ticks[1:-1]), "\N{GREATER-THAN OR EQUAL TO}100"],
             ),
             yaxis=rows_axis(labels),
-            shapes=[vertical_line(1.0)],
+            shapes=[vertical_line(1.0, "@ink")],
             showlegend=True,
             legend=legend_above(),
         ),
@@ -198,7 +198,7 @@ def ratios(rows: Sequence[Row], labels: Sequence[str]) -> Chart:
 
 def ratio_text(ratio: float) -> str:
     """``0.42``, ``3.1``, ``more than 100``."""
-    return "more than 100" if ratio > 100 else number(ratio, 2 if ratio < 1 else 1)
+    return "more than 100" if ratio > 100 else number(ratio, 2 if ratio < 10 else 1)
 
 
 def _line(simulated: bool, i: int) -> dict[str, Any]:

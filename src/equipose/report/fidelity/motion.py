@@ -25,9 +25,7 @@ _ANKLES = [H36M17.joints.index(f"{side}_ankle") for side in ("right", "left")]
 _LIMBS = [
     H36M17.joints.index(f"{side}_{part}") for side in ("right", "left") for part in ("knee", "ankle", "elbow", "wrist")
 ]
-_ACTORS = (
-    "The actors climb, jump, walk and gesture through a hall; MM-Fi's and the simulated people exercise on the spot."
-)
+_ACTORS = "CMU's actors move through a hall; other movements."
 _MARKERS = "CMU's joints are those of its own skeleton: spine, thorax, face and head lie elsewhere than MM-Fi's."
 _FOREARM = "CMU's forearm ends at its radius bone, before the bone that CMU calls wrist."
 
@@ -72,7 +70,7 @@ def motion_chapter(simulation: Simulation, real: Path) -> Chapter:
         "motion",
         "Bodies and motion",
         "Joints at 10 Hz relative to the pelvis, against the actors of 23 CMU clips and the Kinect labels of MARS, "
-        "whose people exercise on the spot as the simulated ones do. The clips of one actor are pooled, as all actions "
+        "whose people exercise on the spot as the simulated ones do; CMU's climb, jump, walk and gesture. The clips of one actor are pooled, as all actions "
         "of the simulation are.",
         (*speed_rows(subjects, actors, patients), *bone_rows(subjects, actors)),
         _figures(subjects, actors, patients),
@@ -168,7 +166,7 @@ def speed_rows(subjects: dict[str, Motion], actors: dict[str, Motion], patients:
     """Speeds and accelerations."""
     cmu = Parts(tuple(actors), f"the {len(actors)} CMU actors", tuple(actors.values()))
     mars = Parts(tuple(patients), " and ".join(patients), tuple(patients.values()))
-    kinect = "The Kinect's joints jitter by a centimetre or two, which adds to slow speeds; other movements."
+    kinect = "The Kinect's joints jitter, which adds to slow speeds; other movements."
 
     def row(key: str, name: str, unit: str, field: str, parts: Parts, caution: str, digits: int) -> Row:
         mine = np.concatenate([getattr(motion, field) for motion in subjects.values()])

@@ -61,13 +61,15 @@ def packet_statistics(
     """
     power = np.abs(csi) ** 2
     level = 10 * np.log10(np.maximum(power.mean(axis=1), 1e-12))
-    turn = csi[1:] * np.conj(csi[:-1])
+    neighbours = np.diff(tones) == 1
+    slope = np.angle((csi[:, 1:] * np.conj(csi[:, :-1]))[:, neighbours].sum(axis=(1, 2)))
+    # Without its slope, for a change of slope over the whole band can turn the sum over tones to the other side.
+    level_phase = csi * np.exp(-1j * slope[:, None] * tones)[..., None]
+    turn = level_phase[1:] * np.conj(level_phase[:-1])
     common = np.angle(turn.sum(axis=(1, 2)))
     used = common[steady]
     mean_turn = np.angle(np.exp(1j * used).mean()) if used.size else 0.0
     own = np.angle(turn.sum(axis=1) * np.exp(-1j * common)[:, None])
-    neighbours = np.diff(tones) == 1
-    slope = np.angle((csi[:, 1:] * np.conj(csi[:, :-1]))[:, neighbours].sum(axis=(1, 2)))
     counts = np.array([float(csi.size)])
     whole = (np.abs(csi.real - np.rint(csi.real)) < 1e-6) & (np.abs(csi.imag - np.rint(csi.imag)) < 1e-6)
     railed = np.maximum(np.abs(csi.real), np.abs(csi.imag)) > FULL_SCALE - 0.5

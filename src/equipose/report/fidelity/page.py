@@ -38,6 +38,9 @@ _SOURCES = (
     ("CMU motion capture", "23 clips of three actors", "mocap.cs.cmu.edu, NSF EIA-0196217"),
 )
 
+_MOST_LISTED = 3
+"""Real parts whose values are shown one by one; of more, the smallest and the largest."""
+
 _METHOD = (
     "Distance: for a distribution, the one-dimensional Wasserstein distance (how far its values must be moved on "
     "average), in its own unit; for a curve over tones or a list of bones, the root mean square difference; for a "
@@ -252,7 +255,7 @@ def _verdicts(chapters: Sequence[Chapter]) -> Html:
             "table",
             tag(
                 "caption",
-                "Real values: one per part, in the order that the reason names; distance and tolerance in the unit of "
+                "Real values: one per part, in the order that the reason names, or the smallest and the largest; distance and tolerance in the unit of "
                 "the statistic; ratio: distance over tolerance.",
             ),
             tag("thead", header),
@@ -267,6 +270,10 @@ def _verdict_row(row: Row) -> Html:
     unit = f"{row.unit}, " if row.unit else ""
     measure = row.measure if row.measure != "difference" else "difference of two numbers"
     real = [number(value, row.digits) for value in row.real]
+    if len(real) > _MOST_LISTED:
+        low, high = min(row.real), max(row.real)
+        ends = [number(value, row.digits) for value in (low, high)]
+        real = [ends[0]] if ends[0] == ends[1] else [f"{ends[0]} to {ends[1]}"]
     verdict = "within" if row.within else "outside"
     return tag(
         "tr",
@@ -275,7 +282,7 @@ def _verdict_row(row: Row) -> Html:
         tag("td", join(real, Html("<br>")), class_="n"),
         tag("td", number(row.distance, row.digits), class_="n"),
         tag("td", number(row.tolerance, row.digits), class_="n"),
-        tag("td", ratio_text(row.ratio), class_="n"),
+        tag("td", ratio_text(row.ratio).replace("more than ", ">"), class_="n"),
         tag("td", verdict, class_=verdict),
         tag("td", row.reason, tag("em", row.caution) if row.caution else "", class_="why"),
     )

@@ -19,7 +19,7 @@ from equipose.report.fidelity.source import Simulation
 
 AXES = ("forward", "right", "down")
 _RADAR = "Other radar, chirp table and detector."
-_MOUNT = "Neither set is calibrated to a common frame: the median is taken off, so mount offsets do not count."
+_MOUNT = "Median taken off: no calibration, so mount offsets do not count."
 
 
 @dataclass(frozen=True)

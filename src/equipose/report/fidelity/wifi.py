@@ -22,10 +22,8 @@ ATHEROS_TONES = np.concatenate([np.arange(-28, 0), np.arange(1, 29)])
 """Subcarrier numbers of a 20 MHz channel."""
 _QUARTERS = 4
 _SAME_INTERVAL = 0.05  # of the median time between packets
-_CAPTURE = (
-    "The capture is another room, 20 MHz wide, about 480 packets/s with two streams, and nobody is simulated in it."
-)
-_ROOMS_DIFFER = "The simulated rooms are not MM-Fi's rooms; only their spread can be compared."
+_CAPTURE = "Another receiver and room; see below."
+_ROOMS_DIFFER = "Not the same rooms, so every simulated one is compared with every real one."
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,8 @@ def wifi_chapter(simulation: Simulation, real: Path) -> Chapter:
         "wifi",
         "WiFi channel state",
         "Spectra against the mean and standard deviation of MM-Fi's own files, room by room; gain, noise and clock "
-        "against 401 packets of another Atheros receiver. Mean phase steps are not compared: they depend on the "
+        "against 401 packets of another Atheros receiver: another room, 20 MHz instead of 40, about 480 packets/s "
+        "instead of 100, two streams instead of one. Mean phase steps are not compared: they depend on the "
         "clocks and on the time between packets, which differ. The body's effect on the channel has no real "
         "counterpart here.",
         (*spectrum_rows(spectra, rooms), *packet_rows(packets, quarters)),
@@ -188,7 +187,7 @@ def packet_rows(packets: Packets, quarters: tuple[Packets, ...]) -> tuple[Row, .
             digits=4,
         )
 
-    gain = f"{_CAPTURE} Gain control follows the room and the traffic."
+    gain = "Another receiver and room; gain control follows room and traffic."
     return (
         sample("csi_packet_level", "level of a packet around its chain's median", "dB", "level", gain, 2),
         sample("csi_gain_step", "size of the gain step to the next packet", "dB", "gain_step", gain, 2, spread=False),
@@ -198,7 +197,7 @@ def packet_rows(packets: Packets, quarters: tuple[Packets, ...]) -> tuple[Row, .
             "common phase step to the next packet, around its mean",
             "rad",
             "carrier",
-            f"Other clocks; of the capture, packets 2.1 ms apart within {_SAME_INTERVAL:.0%}; simulated: 10 ms.",
+            f"Other clocks. Capture: only packets 2.1 ms apart (within {_SAME_INTERVAL:.0%}); simulated: 10 ms.",
             3,
         ),
         sample("csi_chain_phase", "phase step of a chain against the others", "rad", "chain_phase", _CAPTURE, 3),
