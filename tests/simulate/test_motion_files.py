@@ -123,7 +123,9 @@ def test_bvh_by_hand_and_by_scipy(tmp_path):
 
 
 def test_bvh_joints_may_be_called_motion(tmp_path):
-    clip = read_bvh(write(tmp_path, "a.bvh", "\ufeff" + BVH.replace("ROOT Hips", "ROOT MotionRoot").replace("\n", "\r\n")))
+    clip = read_bvh(
+        write(tmp_path, "a.bvh", "\ufeff" + BVH.replace("ROOT Hips", "ROOT MotionRoot").replace("\n", "\r\n"))
+    )
     assert clip.names[0] == "MotionRoot" and len(clip.positions) == 3
 
 

@@ -16,7 +16,8 @@ from equipose.simulate import recording_jobs
 from equipose.simulate.body import make_body
 from equipose.simulate.mmfi_writer import RECORD, write_mmfi
 from equipose.simulate.motion import perform
-from equipose.simulate.motion_writer import MOTION_RECORD, assign, person_of, write_motion
+from equipose.simulate.motion_writer import MOTION_RECORD, write_motion
+from equipose.simulate.numbering import assign, person_of
 from equipose.skeleton import H36M17
 
 SENSORS = ("rgb", "lidar", "mmwave", "wifi")

@@ -43,13 +43,12 @@ def read_bvh(path: Path, frame_rate: float | None = None) -> Clip:
     content = read_bytes(path)
     text = content.decode("utf-8", errors="replace")
     line = re.search(r"^\s*MOTION\s*$", text, re.MULTILINE | re.IGNORECASE)
-    start = line.end() if line else -1
-    if not text.lstrip("\ufeff \r\n\t").upper().startswith("HIERARCHY") or start < 0:
+    if line is None or not text.lstrip("\ufeff \r\n\t").upper().startswith("HIERARCHY"):
         raise DataError(
             f"{path}: expected a .bvh file with the words HIERARCHY and MOTION. It is another file or cut off."
         )
-    joints = _hierarchy(text[: line.start()].split()[1:] if line else [], path)
-    values, own_rate = _motion(text[start:], sum(len(joint.channels) for joint in joints), path)
+    joints = _hierarchy(text[: line.start()].split()[1:], path)
+    values, own_rate = _motion(text[line.end() :], sum(len(joint.channels) for joint in joints), path)
     positions = forward_kinematics(joints, values)
     names = tuple(joint.name for joint in joints)
     return Clip(path.stem, path, names, positions, frame_rate or own_rate, "bvh", digest_of([content]))

@@ -70,14 +70,14 @@ def motion_chapter(simulation: Simulation, real: Path) -> Chapter:
         "motion",
         "Bodies and motion",
         "Joints at 10 Hz relative to the pelvis, against the actors of 23 CMU clips and the Kinect labels of MARS, "
-        "whose people exercise on the spot as the simulated ones do; CMU's climb, jump, walk and gesture. The clips of one actor are pooled, as all actions "
-        "of the simulation are.",
+        "whose people exercise on the spot as the simulated ones do; CMU's climb, jump, walk and "
+        "gesture. The clips of one actor are pooled, as all actions of the simulation are.",
         (*speed_rows(subjects, actors, patients), *bone_rows(subjects, actors)),
         _figures(subjects, actors, patients),
     )
 
 
-def motion_of(clips: Sequence[Float[np.ndarray, "time 17 3"]], rate: float = FRAME_RATE_HZ) -> Motion:
+def motion_of(clips: Sequence[Float[np.ndarray, "_ 17 3"]], rate: float = FRAME_RATE_HZ) -> Motion:
     """Statistics of one person's recordings.
 
     Args:

@@ -255,8 +255,8 @@ def _verdicts(chapters: Sequence[Chapter]) -> Html:
             "table",
             tag(
                 "caption",
-                "Real values: one per part, in the order that the reason names, or the smallest and the largest; distance and tolerance in the unit of "
-                "the statistic; ratio: distance over tolerance.",
+                "Real values: one per part, in the order that the reason names, or the smallest and the largest; "
+                "distance and tolerance in the unit of the statistic; ratio: distance over tolerance.",
             ),
             tag("thead", header),
             tag("tbody", *body),
