@@ -38,11 +38,12 @@ def main() -> None:
     """Run ``equipose quickstart`` in a temporary folder and watch it."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--keep", type=Path, help="leave the demo in this folder")
     args = parser.parse_args()
     from equipose.train.run_dir import environment
 
     with tempfile.TemporaryDirectory() as folder:
-        demo = Path(folder) / "demo"
+        demo = args.keep or Path(folder) / "demo"
         start, peak = time.monotonic(), 0.0
         env = {**os.environ, "OMP_NUM_THREADS": "1"}
         process = subprocess.Popen([sys.executable, "-m", "equipose.cli", "quickstart", "--out", str(demo)], env=env)

@@ -117,6 +117,10 @@ class PackedStore:
         points = self._maps.get(f"{modality}_points")
         if points is None:
             points = self._map(f"{modality}_points", int(offsets[-1]))
+        if len(rows) == 1 and points.dtype == np.float32:  # the single look-up skips what only many rows need
+            row = int(rows[0])
+            first, last = int(offsets[row]), int(offsets[row + 1])
+            return points[first:last].copy(), np.array([last - first]), self.present[modality][rows]
         bounds = offsets[np.asarray(rows)[:, None] + _FIRST_AND_NEXT]
         parts = [points[first:last] for first, last in bounds.tolist()]
         gathered = np.concatenate(parts) if parts else points[:0].copy()

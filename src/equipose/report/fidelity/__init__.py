@@ -3,7 +3,7 @@
 Every statistic is taken from both with the same code, gets a distance, and is judged by a tolerance that comes from the
 real data alone: how far its own parts (rooms, people, stretches of a capture) lie from each other. Nothing here
 changes the simulator. Files in reading order: ``distances``, ``rows`` (a judged statistic), ``source`` (both folders),
-``packets``, ``wifi``, ``radar``, ``lidar``, ``motion``, ``charts``, ``page``. Imports no torch.
+``packets``, ``wifi``, ``radar``, ``lidar``, ``motion``, ``charts``, ``numbers``, ``page``. Imports no torch.
 """
 
 from __future__ import annotations

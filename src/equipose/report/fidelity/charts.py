@@ -25,6 +25,7 @@ def distribution(
     *,
     bins: np.ndarray | None = None,
     ends: tuple[float, float] = (0.3, 99.7),
+    log: bool = False,
 ) -> Chart:
     """Share of values per bin, as steps.
 
@@ -34,6 +35,7 @@ def distribution(
         real: name of the part -> sample.
         bins: edges; by default 60 equal bins between the percentiles ``ends`` of everything.
         ends: percentiles.
+        log: shares on a logarithmic axis, for samples with a peak and a long tail.
     """
     samples = [np.asarray(sample, np.float64) for sample in (*real.values(), simulated)]
     if bins is None:
@@ -42,7 +44,7 @@ def distribution(
         bins = np.linspace(low, high if high > low else low + 1.0, _BINS + 1)
     shares = [100.0 * np.histogram(sample, bins)[0] / sample.size for sample in samples]
     names = [f"real: {name}" for name in real] + ["simulated"]
-    data = []
+    data: list[dict[str, Any]] = []
     for i, (name, share) in enumerate(zip(names, shares, strict=True)):
         mine = name == "simulated"
         data.append(
@@ -51,14 +53,17 @@ def distribution(
                 "mode": "lines",
                 "name": plain(name),
                 "x": np.round(np.repeat(bins, 2), 6).tolist(),
-                "y": [0.0, *np.round(np.repeat(share, 2), 4).tolist(), 0.0],
+                "y": [value if value or not log else None for value in [0.0, *_steps(share), 0.0]],
                 "line": _line(mine, 0 if mine else i),
                 "hovertemplate": f"{plain(name)}: %{{y:.2f}} % at %{{x:.3g}}<extra></extra>",
             }
         )
+    chart_layout = _layout(title, "share of values per bin (%)", len(names))
+    if log:
+        chart_layout["yaxis"] |= {"type": "log", "dtick": 1, "rangemode": "normal"}
     return Chart(
         data,
-        _layout(title, "share of values per bin (%)"),
+        chart_layout,
         f"Distribution of {title}, simulated over real; the table gives the distance.",
     )
 
@@ -89,7 +94,7 @@ def curves(
                     "hovertemplate": f"{label}: %{{y:.3g}} at %{{x:.3g}}<extra></extra>",
                 }
             )
-    chart_layout = _layout(x_title, y_title)
+    chart_layout = _layout(x_title, y_title, len(data))
     chart_layout["xaxis"] |= axis_options
     return Chart(data, chart_layout, f"{y_title} over {x_title}, simulated and real.")
 
@@ -141,12 +146,12 @@ def persons(
     return Chart(
         data,
         layout(
-            110 + 30 * len(names),
+            200 + 28 * len(names),
             xaxis=axis(title, zeroline=False),
             yaxis=rows_axis(names),
             showlegend=True,
             legend=legend_above(),
-            margin={"l": 12, "r": 16, "t": 48, "b": 44},
+            margin={"l": 12, "r": 16, "t": 138, "b": 44},
         ),
         f"{title}: the range of the simulated persons and each real person.",
     )
@@ -201,6 +206,10 @@ def ratio_text(ratio: float) -> str:
     return "more than 100" if ratio > 100 else number(ratio, 2 if ratio < 10 else 1)
 
 
+def _steps(shares: np.ndarray) -> list[float]:
+    return np.round(np.repeat(shares, 2), 4).tolist()
+
+
 def _line(simulated: bool, i: int) -> dict[str, Any]:
     return {
         "color": SIMULATED if simulated else REAL,
@@ -209,12 +218,12 @@ def _line(simulated: bool, i: int) -> dict[str, Any]:
     }
 
 
-def _layout(x_title: str, y_title: str) -> dict[str, Any]:
+def _layout(x_title: str, y_title: str, parts: int) -> dict[str, Any]:
     return layout(
         330,
         xaxis=axis(x_title),
         yaxis=axis(y_title, rangemode="tozero" if "share" in y_title else "normal"),
         showlegend=True,
         legend=legend_above(),
-        margin={"l": 12, "r": 16, "t": 64, "b": 44},
+        margin={"l": 12, "r": 16, "t": 36 if parts <= 3 else 64, "b": 44},
     )

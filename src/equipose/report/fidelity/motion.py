@@ -246,7 +246,8 @@ def _figures(subjects: dict[str, Motion], actors: dict[str, Motion], patients: d
     def speeds(field: str, title: str, real: dict[str, Motion]) -> Figure:
         samples = {name: getattr(motion, field) for name, motion in real.items()}
         return Figure(
-            title, distribution("speed relative to the pelvis (m/s)", pooled(field), samples, ends=(0.0, 98.5))
+            title,
+            distribution("speed relative to the pelvis (m/s)", pooled(field), samples, ends=(0.0, 99.5), log=True),
         )
 
     everybody = {**actors, **patients}
@@ -262,7 +263,8 @@ def _figures(subjects: dict[str, Motion], actors: dict[str, Motion], patients: d
                 "acceleration relative to the pelvis (m/s\N{SUPERSCRIPT TWO})",
                 pooled("acceleration"),
                 {name: motion.acceleration for name, motion in actors.items()},
-                ends=(0.0, 98.5),
+                ends=(0.0, 99.5),
+                log=True,
             ),
         ),
         Figure(

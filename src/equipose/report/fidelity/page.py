@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from equipose.errors import DataError, UsageError
 from equipose.files import write_text
@@ -15,6 +14,7 @@ from equipose.report.document import Document, assemble, asset, check_replaceabl
 from equipose.report.fidelity.charts import ratio_text, ratios
 from equipose.report.fidelity.lidar import lidar_chapter
 from equipose.report.fidelity.motion import motion_chapter
+from equipose.report.fidelity.numbers import METHOD, as_json, command
 from equipose.report.fidelity.radar import radar_chapter
 from equipose.report.fidelity.rows import Chapter, Row
 from equipose.report.fidelity.source import Simulation, open_simulation, real_folder
@@ -22,7 +22,6 @@ from equipose.report.fidelity.wifi import wifi_chapter
 from equipose.report.markup import Html, bullets, code, join, listing, note, number, table, tag
 
 GENERATOR = "equipose simulate report"
-FORMAT = "equipose-fidelity"
 
 _CHAPTERS: tuple[tuple[str, Callable[[Simulation, Path], Chapter]], ...] = (
     ("wifi", wifi_chapter),
@@ -40,20 +39,6 @@ _SOURCES = (
 
 _MOST_LISTED = 3
 """Real parts whose values are shown one by one; of more, the smallest and the largest."""
-
-_METHOD = (
-    "Distance: for a distribution, the one-dimensional Wasserstein distance (how far its values must be moved on "
-    "average), in its own unit; for a curve over tones or a list of bones, the root mean square difference; for a "
-    "number, the difference. It is the mean over all pairs of a simulated and a real part.",
-    "Tolerance: the 90th percentile of the same distance over all pairs of real parts (rooms, persons, stretches of a "
-    "capture). Where the parts of the real data agree better than they can show, the smallest difference they can show "
-    "takes its place. The rule is the same for every row and knows nothing of the simulation.",
-    "The verdict compares the two: within means as near to the real parts as those to each other.",
-    "Two or three real parts give a rough tolerance. Stretches of one capture from one device know nothing of other "
-    "devices and rooms, so their tolerance is strict.",
-    "Outside is a finding, not always a fault: the remark under a row says where the instrument, the place or the task "
-    "differ. Nothing in the simulator was set for this page.",
-)
 
 
 def write_fidelity(root: Path, real: Path | None = None, out: Path | None = None, data: Path | None = None) -> Path:
@@ -96,59 +81,6 @@ def compare_all(simulation: Simulation, real: Path) -> list[Chapter]:
     """A chapter per simulated sensor that has a real counterpart, and one on motion."""
     chapters = [make(simulation, real) for name, make in _CHAPTERS if name in simulation.modalities]
     return [*chapters, motion_chapter(simulation, real)]
-
-
-def command(simulation: Simulation) -> str:
-    """What made the simulated data set."""
-    record = simulation.record
-    words = ["equipose simulate DATA"]
-    if record.get("preset"):
-        words.append(f"--preset {record['preset']}")
-    words.append(f"--seed {record['seed']}")
-    return " ".join(words)
-
-
-def as_json(simulation: Simulation, chapters: Sequence[Chapter]) -> dict[str, Any]:
-    """The page's numbers as JSON values; no paths."""
-    record = simulation.record
-    rows = [row for chapter in chapters for row in chapter.rows]
-    return {
-        "format": FORMAT,
-        "version": 1,
-        "commands": [command(simulation), "equipose simulate report DATA --real REAL_DATA --json fidelity.json"],
-        "simulation": {
-            **{key: record.get(key) for key in ("simulator_version", "preset", "seed", "frames", "modalities")},
-            "recordings": simulation.total,
-            "recordings_read": len(simulation.recordings),
-            "frames_read": simulation.num_frames,
-        },
-        "rule": {"distance": _METHOD[0], "tolerance": _METHOD[1]},
-        "within": sum(row.within for row in rows),
-        "outside": sum(not row.within for row in rows),
-        "statistics": [_row_json(chapter, row) for chapter in chapters for row in chapter.rows],
-    }
-
-
-def _row_json(chapter: Chapter, row: Row) -> dict[str, Any]:
-    return {
-        "sensor": chapter.key,
-        "key": row.key,
-        "name": row.name,
-        "unit": row.unit,
-        "summary": row.summary,
-        "simulated": _significant(row.simulated),
-        "real": {name: _significant(value) for name, value in zip(row.parts, row.real, strict=True)},
-        "measure": row.measure,
-        "distance": _significant(row.distance),
-        "tolerance": _significant(row.tolerance),
-        "within": row.within,
-        "reason": row.reason,
-        "caution": row.caution,
-    }
-
-
-def _significant(value: float) -> float:
-    return float(f"{value:.6g}")
 
 
 def render(simulation: Simulation, chapters: Sequence[Chapter]) -> str:
@@ -294,7 +226,7 @@ def _chapter(chapter: Chapter, canvas: Canvas) -> Html:
 
 
 def _method() -> Html:
-    return section("method", "Method", "One rule for every row.", bullets(_METHOD))
+    return section("method", "Method", "One rule for every row.", bullets(METHOD))
 
 
 def _sources(simulation: Simulation) -> Html:

@@ -19,7 +19,7 @@ from equipose.report.fidelity.source import Simulation
 
 AXES = ("forward", "right", "down")
 _RADAR = "Other radar, chirp table and detector."
-_MOUNT = "Median taken off: no calibration, so mount offsets do not count."
+_MOUNT = "Median taken off: mounts are not calibrated. MARS's authors cut a box around the person."
 
 
 @dataclass(frozen=True)
@@ -236,7 +236,7 @@ def _figures(mine: Clouds, real: dict[str, Clouds]) -> tuple[Figure, ...]:
             Figure(
                 f"Points around the pelvis, {axis}",
                 distribution(
-                    f"{axis} of the pelvis (m)",
+                    f"position relative to the pelvis, {axis} (m)",
                     mine.around[:, i],
                     {k: c.around[:, i] for k, c in real.items()},
                     bins=np.linspace(-1.2, 1.2, 61),
