@@ -64,7 +64,7 @@ def main() -> None:
     env = environment()
     result = {
         "command": f"python benchmarks/bm_single_sensors.py {args.data.name} --epochs {args.epochs} "
-        f"--seeds {' '.join(map(str, args.seeds))}",
+        f"--seeds {' '.join(map(str, args.seeds))}" + "".join(f" --set {override}" for override in args.overrides),
         "epochs": args.epochs,
         "overrides": args.overrides,
         "versions": env["versions"],
