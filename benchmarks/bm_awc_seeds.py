@@ -48,18 +48,18 @@ def main() -> None:
     from equipose.metrics.bootstrap import bootstrap_difference
     from equipose.train.run_dir import environment
 
-    rows, errors, people = [], {}, np.empty(0)
+    rows, errors, people = [], {}, {}
     with tempfile.TemporaryDirectory() as runs:
         grid = [(seed, strategy) for seed in args.seeds for strategy in STRATEGIES]
         jobs = [(str(args.data), strategy, args.epochs, seed, runs, args.overrides) for seed, strategy in grid]
         with multiprocessing.get_context("spawn").Pool(args.jobs, maxtasksperchild=1) as pool:
-            for strategy, seed, metrics, error, people in pool.imap(train_one, jobs, chunksize=1):
-                errors[strategy, seed] = error
+            for strategy, seed, metrics, error, subject in pool.imap(train_one, jobs, chunksize=1):
+                errors[strategy, seed], people[strategy, seed] = error, subject
                 subsets = {row["name"]: round(row["mpjpe_mm"], 2) for row in metrics["coalitions"]}
                 rows.append({"strategy": strategy, "seed": seed, "mpjpe_mm": subsets, "collapse": metrics["collapse"]})
                 print(f"{strategy:<6} seed {seed}: {error.mean():.2f} mm", flush=True)
     joint, awc = (np.concatenate([errors[strategy, seed] for seed in args.seeds]) for strategy in STRATEGIES)
-    subject = np.tile(people, len(args.seeds))
+    subject = np.concatenate([people["joint", seed] for seed in args.seeds])
     low, high = bootstrap_difference(awc, joint, subject, 2000, np.random.default_rng(0))
     found = environment()
     result = {
