@@ -2,8 +2,9 @@
 
     OMP_NUM_THREADS=1 python benchmarks/bm_simulate.py --out benchmarks/results/simulate.json
 
-The first part writes a data set into a temporary folder and takes wall and CPU time of all worker processes; the second
-runs each stage alone in this process, CPU time, best of three. CPU figures hardly depend on what else the machine does.
+The first part writes data sets of growing size into a temporary folder and takes wall and CPU time and the largest
+memory of the worker processes: more people, then longer recordings. The second runs each stage alone in this process,
+CPU time, best of three. CPU figures hardly depend on what else the machine does.
 """
 
 from __future__ import annotations
@@ -31,20 +32,21 @@ from equipose.simulate.presets import PRESETS
 from equipose.simulate.room import make_room
 
 
-def whole_run(subjects, jobs):
-    """Write the demonstration's recordings of some subjects."""
+def whole_run(subjects, frames, jobs):
+    """Write the demonstration's actions of some subjects. Memory is the largest of any worker so far."""
     demo = PRESETS["demo"]
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "simulated"
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         start = time.perf_counter()
-        done = write_mmfi(root, subjects=subjects, actions=demo.actions, frames=demo.frames, jobs=jobs, progress=False)
+        done = write_mmfi(root, subjects=subjects, actions=demo.actions, frames=frames, jobs=jobs, progress=False)
         wall = time.perf_counter() - start
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         size = sum(path.stat().st_size for path in root.rglob("*") if path.is_file())
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return {
         "frames": done.frames,
+        "frames_per_recording": frames,
         "jobs": jobs,
         "wall_seconds": round(wall, 2),
         "frames_per_second": round(done.frames / wall, 1),
@@ -88,8 +90,12 @@ def main():
     parser.add_argument("--subjects", type=int, default=16, help="of the demonstration's 40")
     parser.add_argument("--jobs", type=int, default=2)
     options = parser.parse_args()
+    people = tuple(range(1, options.subjects + 1))
+    short = PRESETS["demo"].frames
     result = {
-        "whole_run": whole_run(tuple(range(1, options.subjects + 1)), options.jobs),
+        "smaller_run": whole_run(people[: options.subjects // 4], short, options.jobs),
+        "whole_run": whole_run(people, short, options.jobs),
+        "long_recordings": whole_run(people[: options.subjects // 4], 297, options.jobs),
         "stage_cpu_ms_per_frame": stages(240),
         "environment": {
             "python": platform.python_version(),

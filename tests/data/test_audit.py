@@ -85,7 +85,7 @@ BAD_FRAMES = {
     "wifi loud": ("wifi", wifi(loud=1), "implausible values", "amplitude exceeds", "as they are"),
     "wifi degrees": ("wifi", wifi(degrees=1), "implausible values", "phase exceeds pi", "as they are"),
     "rgb nan": ("rgb", np.full((17, 2), np.nan), "not finite", "NaN", "missing"),
-    "rgb shape": ("rgb", np.zeros((17, 3)), "damaged file", "(17, 3)", "missing"),
+    "rgb shape": ("rgb", np.zeros((17, 4)), "damaged file", "(17, 4)", "missing"),
     "rgb normalised": ("rgb", np.full((17, 2), 0.5), "implausible values", "normalised", "as they are"),
     "rgb far": ("rgb", np.full((17, 2), 9000.0), "implausible values", "3000 pixels", "as they are"),
 }

@@ -34,7 +34,18 @@ def test_both_sides_of_a_body_are_equal_and_bodies_differ():
     for child, length in by_child.items():
         assert np.allclose(length, by_child[H36M17.mirror[child]], atol=2e-6)
     assert len({body.stature for body in (make_body(0, s) for s in ALL_SUBJECTS)}) == 40
-    assert 0.2 < by_child[12].mean() < 0.33 and 0.35 < by_child[2].mean() < 0.5  # upper arm, thigh
+    # MM-Fi's own bones, metres: upper arm, forearm, half hip; then thigh, shin and shoulders of adults.
+    expected = {
+        12: (0.25, 0.01),
+        13: (0.25, 0.01),
+        4: (0.11, 0.005),
+        5: (0.42, 0.02),
+        6: (0.42, 0.02),
+        11: (0.175, 0.01),
+    }
+    for child, (mean, margin) in expected.items():
+        assert by_child[child].mean() == pytest.approx(mean, abs=margin), child
+        assert 0.03 < by_child[child].std() / mean < 0.1, child
 
 
 def test_subjects_right_has_the_smaller_x_and_the_face_looks_at_the_camera():
@@ -109,3 +120,35 @@ def test_interpolation_is_exact_for_straight_motion_and_at_frames():
     assert np.allclose(fine[:, 0], np.array([1.0, -2.0, 0.5]) * when[:, None])
     wild = np.random.default_rng(0).normal(size=(6, 17, 3))
     assert np.allclose(interpolate(wild, 4, 0.0)[::4], wild)
+
+
+@pytest.mark.parametrize("action", [4, 12, 13])
+def test_a_period_can_be_given(action):
+    body, style = make_body(0, 5), make_style(0, 5)
+    joints = perform(body, action, 600, 0, PLACE, FLOOR, period=40.0).astype(float)
+    moving = (joints - joints.mean(axis=0)).reshape(600, -1)
+    path = moving[:, moving.std(axis=0).argmax()]
+    lags = np.arange(20, 70)
+    best = lags[np.argmax([np.corrcoef(path[:-lag], path[lag:])[0, 1] for lag in lags])]
+    assert abs(best - 40 * style.tempo) <= 5
+
+
+def test_people_sway_over_standing_feet_and_never_stand_quite_still():
+    for subject in (2, 9, 30):
+        joints = perform(make_body(0, subject), 13, 300, 0, PLACE, FLOOR).astype(float)
+        feet, pelvis = joints[:, [3, 6]], joints[:, 0]
+        assert feet.std(axis=0).max() < 0.004  # of the arm's action, legs only hold
+        assert 0.001 < pelvis[:, 0].std() < 0.015 and 0.001 < pelvis[:, 2].std() < 0.015
+        speed = np.linalg.norm(np.diff(joints[:, 13] - pelvis, axis=0), axis=-1) * 10
+        assert np.median(speed) > 0.005
+
+
+def test_repetitions_and_sides_are_uneven():
+    joints = perform(make_body(0, 6), 11, 400, 0, PLACE, FLOOR).astype(float)
+    height = joints[:, 8, 1, None] - joints[:, [13, 16], 1]
+    peaks = [height[i : i + 27].max(axis=0) for i in range(0, 378, 27)]
+    assert np.std(peaks, axis=0).min() > 0.002
+    assert np.abs(np.diff(peaks, axis=1)).mean() > 0.001
+    styles = [make_style(0, subject) for subject in ALL_SUBJECTS]
+    assert len({style.side for style in styles}) == 40
+    assert all(0.003 <= style.sway <= 0.005 and 0 <= style.pause <= 0.12 for style in styles)

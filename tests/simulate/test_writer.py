@@ -8,14 +8,17 @@ import pytest
 from scipy.io import loadmat
 
 from equipose.cli.simulate import simulate
+from equipose.data.audit import audit
+from equipose.data.readers import read_confidence, read_depth, read_joints2d
 from equipose.errors import DataError, UsageError
 from equipose.modality import DEFAULT_MODALITIES, MODALITIES
 from equipose.simulate.matfile import csi_file, npy_file
 from equipose.simulate.mmfi_writer import RECORD, Job, simulate_recording, write_mmfi
 from equipose.simulate.presets import PRESETS, environment_of, preset
+from equipose.simulate.recording_jobs import DISK_BYTES, PICTURES, Extras
 
 SELECTION = {"subjects": (2, 11), "actions": (12, 13), "frames": 6, "seed": 5, "progress": False}
-SENSORS = ("rgb", "infra1", "infra2", "lidar", "mmwave", "wifi")
+SENSORS = ("rgb", "infra1", "infra2", "depth", "lidar", "mmwave", "wifi")
 
 
 def contents(root):
@@ -46,6 +49,12 @@ def test_folders_and_files_are_those_of_mmfi(written):
             assert files == [f"frame{n:03d}{spec.suffix}" for n in range(1, 7)]
         for name in ("rgb", "infra1", "infra2"):
             assert np.load(folder / name / "frame001.npy").shape == (17, 2)
+        depth = read_depth(folder / "depth" / "frame002.png")
+        assert depth.dtype == np.uint16 and 0.9 < (depth > 0).mean() < 1.0
+        pelvis = truth[1, 0]
+        row, column = (int(240 + 615 * pelvis[1] / pelvis[2]), int(320 + 615 * pelvis[0] / pelvis[2]))
+        trunk = depth[row - 15 : row + 5, column - 4 : column + 4]
+        assert -350 < np.median(trunk[trunk > 0]) - 1000 * pelvis[2] < 100  # the skin is before the joint
         lidar = (folder / "lidar" / "frame002.bin").read_bytes()
         assert len(lidar) % 24 == 0 and 300 < len(lidar) // 24 < 3000
         assert len((folder / "mmwave" / "frame003.bin").read_bytes()) % 40 == 0
@@ -85,6 +94,45 @@ def test_sensors_do_not_influence_each_other(written):
     assert alone["mmwave"] == [(folder / f"frame{n:03d}.bin").read_bytes() for n in range(1, 7)]
 
 
+def test_extras_are_added_and_change_nothing_else(written, tmp_path):
+    root, _ = written
+    copy = tmp_path / "s"
+    one = {**SELECTION, "subjects": (11,), "actions": (13,)}
+    write_mmfi(copy, jobs=1, modalities=("rgb", "infra1", "lidar"), extras=Extras(True, True), **one)
+    here, there = copy / "E02" / "S11" / "A13", root / "E02" / "S11" / "A13"
+    for name in ("rgb", "infra1"):
+        path = here / name / "frame003.npy"
+        assert np.load(path).shape == (17, 3) and np.load(path).dtype == np.float32
+        assert read_joints2d(path).tobytes() == (read_joints2d(there / name / "frame003.npy")).tobytes()
+        confidence = read_confidence(path)
+        assert confidence.shape == (17,) and 0 < confidence.min() < confidence.max() <= 1
+        assert read_confidence(there / name / "frame003.npy") is None
+    assert (here / "lidar" / "frame001.bin").read_bytes() == (there / "lidar" / "frame001.bin").read_bytes()
+    pictures = sorted((here / "rgb_img").iterdir())
+    assert [p.name for p in pictures] == [f"frame{n:03d}.png" for n in range(1, 7)]
+    header = pictures[0].read_bytes()[:26]
+    assert header[16:26] == (640).to_bytes(4, "big") + (480).to_bytes(4, "big") + bytes([8, 2])
+    assert not audit(copy, jobs=1).has_errors
+    for name, folder in (("depth", there / "depth"), (PICTURES, here / "rgb_img")):
+        used = np.mean([p.stat().st_blocks * 512 for p in folder.iterdir()])
+        assert 0.7 < DISK_BYTES[name] / used < 1.4
+
+
+@pytest.mark.parametrize(
+    ("extras", "words"),
+    [
+        (Extras(confidence=True), "confidence False, and this one has True.*Choose another folder"),
+        (Extras(images=True), "images False, and this one has True.*Choose another folder"),
+    ],
+)
+def test_other_extras_in_the_same_folder_are_refused(written, extras, words):
+    root, _ = written
+    before = contents(root)
+    with pytest.raises(UsageError, match=words):
+        write_mmfi(root, jobs=1, modalities=SENSORS, extras=extras, **SELECTION)
+    assert contents(root) == before
+
+
 @pytest.mark.parametrize("change", [{"seed": 6}, {"frames": 7}, {"modalities": ("rgb",)}])
 def test_other_settings_in_the_same_folder_are_refused(written, change):
     root, _ = written
@@ -111,6 +159,7 @@ def test_a_folder_that_is_no_simulation_is_refused(tmp_path):
         ({"frames": 0}, "frames: found 0"),
         ({"environments": (3,)}, "nothing to simulate"),
         ({"modalities": ("rbg",)}, "Did you mean 'rgb'"),
+        ({"modalities": ("lidar",), "extras": Extras(confidence=True)}, "add one of rgb, infra1, infra2"),
     ],
 )
 def test_wrong_selections_are_explained(tmp_path, change, message):

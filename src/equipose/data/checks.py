@@ -72,7 +72,7 @@ def audit_recording(folder: str) -> RecordingResult:
 
 
 def _foreign_entries(folder: str) -> Iterator[Finding]:
-    known = {GROUND_TRUTH, *(spec.folder for spec in MODALITIES.values())}
+    known = {GROUND_TRUTH, "rgb_img", *(spec.folder for spec in MODALITIES.values())}  # MM-Fi's separate pictures
     others = sorted(set(os.listdir(folder)) - known)  # noqa: PTH208 (names only)
     if others:
         found = f"also holds {', '.join(others[:5])}{', ...' if len(others) > 5 else ''}"

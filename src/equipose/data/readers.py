@@ -43,7 +43,7 @@ class FileError(DataError):
 
 
 EXPECTED = {
-    "joints2d": "a numeric .npy array of 17 joints x 2 pixels",
+    "joints2d": "a numeric .npy array of 17 joints x 2 pixels, or x 3 with the detector's confidence",
     "lidar": "points of 3 float64 values, 24 bytes each",
     "mmwave": "points of 5 float64 values, 40 bytes each",
     "csi": f"MATLAB v5 arrays CSIamp and CSIphase of {' x '.join(map(str, CSI_SHAPE))} (receiver, tone, packet)",
@@ -77,16 +77,33 @@ class CsiFrame:
 
 
 def read_joints2d(path: Path | str) -> NDArray[Any]:
-    """2D joints of a camera frame.
+    """2D joints of a camera frame; a third column is left out, see ``read_confidence``.
 
     Returns:
         (17, 2) u right, v down in pixels of the 640 x 480 image plane; dtype as in the file.
 
     Raises:
-        DataError: if the file is not a numeric ``.npy`` of this shape.
+        DataError: if the file is not a numeric ``.npy`` of 17 x 2 or 17 x 3.
     """
+    return np.ascontiguousarray(_load_joints2d(path)[:, :2])
+
+
+def read_confidence(path: Path | str) -> NDArray[Any] | None:
+    """The joint detector's confidence in a camera frame; MM-Fi's own files have none.
+
+    Returns:
+        (17,) from 0 to 1, dtype as in the file; None if the file holds positions only.
+
+    Raises:
+        DataError: as ``read_joints2d``.
+    """
+    values = _load_joints2d(path)
+    return values[:, 2].copy() if values.shape[1] == 3 else None
+
+
+def _load_joints2d(path: Path | str) -> NDArray[Any]:
     values = _load_npy(path, EXPECTED["joints2d"])
-    if values.shape != (17, 2) or values.dtype.kind not in "fiu":
+    if values.shape not in ((17, 2), (17, 3)) or values.dtype.kind not in "fiu":
         raise FileError(str(path), f"holds {values.dtype} of shape {values.shape}", EXPECTED["joints2d"])
     return values
 

@@ -37,7 +37,7 @@ class ActionScript:
     """
 
     name: str
-    period: int
+    period: float
     moves: tuple[Move, ...]
     planted: Foot = "both"
 
@@ -97,6 +97,14 @@ def _mirror(script: ActionScript, name: str, period: int | None = None) -> Actio
     return ActionScript(name, period or script.period, tuple(flip(move) for move in script.moves), feet[script.planted])
 
 
+# Limb extensions, lunges and squat are as wide as MARS' movements of the same names (Kinect joints, two people), whose
+# arms are held up through lunges and squat: upper arms level, hands beside the head.
+_GUARD = (
+    *_both("raise", 80, "always"),
+    *_both("azimuth", -8, "always"),
+    *_both("elbow", 92, "always"),
+    *_both("bend", -78, "always"),
+)
 _ARMS_FORWARD = (*_both("raise", 78, "always"), *_both("azimuth", 55, "always"))
 
 _STRETCH = ActionScript(
@@ -163,12 +171,12 @@ _EXTENSION_LEFT = ActionScript(
     "limb extension left",
     26,
     (
-        Move("left_raise", 88, "hold"),
-        Move("left_azimuth", 25, "hold"),
-        Move("left_abduct", 32, "hold"),
-        Move("left_hip", 8, "hold"),
-        Move("side", -6, "hold"),
-        Move("right_raise", 22, "hold"),
+        Move("left_raise", 95, "hold"),
+        Move("left_azimuth", -8, "hold"),
+        Move("left_abduct", 44, "hold"),
+        Move("left_hip", 4, "hold"),
+        Move("side", -11, "hold"),
+        Move("right_raise", 14, "hold"),
     ),
     planted="right",
 )
@@ -176,14 +184,14 @@ _LUNGE_LEFT = ActionScript(
     "lunge left-front",
     19,
     (
-        Move("left_hip", 56, "hold"),
-        Move("left_knee", 62, "hold"),
+        Move("left_hip", 26, "hold"),
+        Move("left_knee", 40, "hold"),
         Move("left_abduct", 16, "hold"),
-        Move("right_hip", -24, "hold"),
-        Move("right_knee", 14, "hold"),
-        Move("lean", 8, "hold"),
-        *_both("raise", 30, "hold"),
-        *_both("elbow", 70, "hold"),
+        Move("right_hip", -5, "hold"),
+        Move("right_knee", 16, "hold"),
+        Move("right_abduct", 8, "hold"),
+        Move("lean", 5, "hold"),
+        *_GUARD,
     ),
     planted="right",
 )
@@ -192,22 +200,18 @@ _EXTENSION_BOTH = ActionScript(
     25,
     (
         *_both("raise", 120, "hold"),
-        *_both("azimuth", 20, "hold"),
-        *_both("abduct", 14, "hold"),
-        *_both("knee", 10, "first"),
-        *_both("hip", 5, "first"),
+        *_both("azimuth", -8, "hold"),
     ),
 )
 _SQUAT = ActionScript(
     "squat",
     20,
     (
-        *_both("hip", 82),
-        *_both("knee", 104),
-        Move("lean", 34),
-        *_both("raise", 82),
-        *_both("azimuth", 68),
-        Move("nod", -20),
+        *_both("hip", 86),
+        *_both("knee", 106),
+        Move("lean", 22),
+        *_GUARD,
+        Move("nod", -12),
     ),
 )
 _RAISE_LEFT = ActionScript(
@@ -219,15 +223,14 @@ _SIDE_LUNGE_LEFT = ActionScript(
     "side lunge left",
     27,
     (
-        Move("left_abduct", 38, "hold"),
-        Move("left_hip", 40, "hold"),
-        Move("left_knee", 68, "hold"),
-        Move("right_abduct", 26, "hold"),
-        Move("lean", 16, "hold"),
-        Move("side", 5, "hold"),
-        *_both("raise", 45, "hold"),
-        *_both("elbow", 90, "hold"),
-        *_both("bend", -20, "hold"),
+        Move("left_abduct", 26, "hold"),
+        Move("left_hip", 26, "hold"),
+        Move("left_knee", 46, "hold"),
+        Move("right_abduct", 18, "hold"),
+        Move("lean", 6, "hold"),
+        Move("side", 3, "hold"),
+        *_both("raise", 78, "always"),
+        *_both("azimuth", -15, "always"),
     ),
     planted="right",
 )

@@ -1,8 +1,10 @@
 """Bodies: bone lengths of 40 people, and the 18 capsules that every sensor sees.
 
-Segment lengths follow the stature fractions of Drillis and Contini (as tabulated by Winter, *Biomechanics and Motor
-Control of Human Movement*), varied per person. A capsule is the set of points within ``radius`` of a segment between
-two points; it needs no mesh and rays meet it in closed form.
+Legs and ankles follow the stature fractions of Drillis and Contini (as tabulated by Winter, *Biomechanics and Motor
+Control of Human Movement*); shoulder joints lie 2 cm inside the acromia (biacromial breadth 0.228 of the stature); arms
+and hips are those of an inspected MM-Fi frame (0.250 m, 0.250 m and 0.110 m; stature 1.70 m assumed). All vary per
+person. A capsule is the set of points within ``radius`` of a segment between two points; it needs no mesh and rays meet
+it in closed form.
 """
 
 from __future__ import annotations
@@ -23,8 +25,8 @@ RIGHT_TOE, LEFT_TOE, RIGHT_HAND, LEFT_HAND = 17, 18, 19, 20
 CAPSULES: tuple[tuple[str, int, int, float], ...] = (
     ("right_thigh", 1, 2, 0.075),
     ("left_thigh", 4, 5, 0.075),
-    ("right_shin", 2, 3, 0.052),
-    ("left_shin", 5, 6, 0.052),
+    ("right_shin", 2, 3, 0.049),
+    ("left_shin", 5, 6, 0.049),
     ("right_foot", 3, RIGHT_TOE, 0.040),
     ("left_foot", 6, LEFT_TOE, 0.040),
     ("hips", 1, 4, 0.085),
@@ -38,7 +40,7 @@ CAPSULES: tuple[tuple[str, int, int, float], ...] = (
     ("right_hand", 16, RIGHT_HAND, 0.035),
     ("left_hand", 13, LEFT_HAND, 0.035),
     ("neck", 8, 9, 0.055),
-    ("head", 9, 10, 0.090),
+    ("head", 9, 10, 0.082),
 )
 """Name, two landmark indices, radius in metres for a person of girth 1."""
 
@@ -78,7 +80,11 @@ class Body:
 def make_body(seed: int, subject: int) -> Body:
     """The person called ``subject``; depends on the seed and the subject alone."""
     generator = generator_for(seed, "body", subject)
-    stature = float(np.clip(generator.normal(1.71, 0.085), 1.52, 1.92))
+    # Adults: men 1.75 +- 0.065 m, women 1.62 +- 0.06 m; seven of ten are men, as among students (choice).
+    male = generator.random() < 0.7
+    mean, spread = (1.75, 0.065) if male else (1.62, 0.060)
+    stature = float(np.clip(generator.normal(mean, spread), 1.50, 1.92))
+    broad = 0.104 if male else 0.099  # half of (biacromial breadth - 4 cm): 40 and 36 cm
 
     def part(fraction: float, spread: float = 0.035) -> float:
         return float(stature * fraction * np.clip(generator.normal(1.0, spread), 0.9, 1.1))
@@ -90,14 +96,14 @@ def make_body(seed: int, subject: int) -> Body:
         thigh=part(0.245),
         shin=part(0.246),
         ankle_height=part(0.042),
-        half_hip=part(0.063),
+        half_hip=part(0.0647),
         lower_spine=part(0.138),
         upper_spine=part(0.148),
         neck=part(0.068),
         head=part(0.068),
-        half_shoulder=part(0.098),
-        upper_arm=part(0.160),
-        forearm=part(0.145),
+        half_shoulder=part(broad),
+        upper_arm=part(0.147),
+        forearm=part(0.147),
     )
 
 

@@ -1,55 +1,88 @@
-"""An Ouster OS1-32-like LiDAR: 32 beams over 45 degrees, 1024 columns a turn, cut to a window in front of the rig.
+"""An Ouster OS1-32-like LiDAR: 32 beams, 1024 columns a turn, cut to a window in front of the rig.
 
-Each ray meets the room (walls, floor, furniture boxes) and the body's capsules in closed form; the nearest surface
-answers. A capsule is tested only against the rays of its own angular window.
+Each ray meets the room (walls, floor, furniture boxes) and the dressed body in closed form (``lidar_body``,
+``lidar_surface``); ``lidar_returns`` decides what comes back. Left out: the sweep's own duration (the person's window
+of 25 degrees takes 7 ms, in which a fast wrist moves 2 cm and a trunk a millimetre), the beams' azimuth offsets (+-1.4
+and +-4.2 degrees, whole columns but for 0.02 degrees, so they only shift that time), mixed returns at the edges of
+furniture.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Float
 
-from equipose.simulate.body import RADII, capsule_ends
-from equipose.simulate.geometry import box_distance, capsule_roots, room_distance
+from equipose.simulate.lidar_body import body_hits
+from equipose.simulate.lidar_returns import Receiver, mix
+from equipose.simulate.lidar_surface import Outfit, crossing, empty_room, mount, person_outfit
+from equipose.simulate.randomness import generator_for
 from equipose.simulate.room import Room
 
-_CHUNK = 10
+_CHUNK = 8
+_MARGIN = 0.3  # metres around the window within which noise and mixing could move a return into it
 
 
 @dataclass(frozen=True)
 class Lidar:
-    """The instrument and the window its cloud is cut to.
+    """The instrument, its mount and the window its cloud is cut to.
 
     Attributes:
-        num_rings: beams.
-        elevation: half of the vertical field of view, radians.
-        num_columns: rays per full turn.
-        azimuth: half of the horizontal window, radians.
-        range_noise: standard deviation along the ray, metres.
-        drop_out: share of returns that are lost.
-        low: smallest forward, left, up kept, metres from the LiDAR.
+        beams: elevations in degrees, descending; empty for the uniform variant: ``spacing`` apart at the middle, closer
+            by the lens towards the ends, as a published table of a uniform 32-beam unit has them (20.1 to -21.6).
+        spacing: degrees between neighbouring beams at the middle (published table).
+        compression: share of the angle lost to the lens at the outermost beam (published table).
+        tilt: elevation of the middle of the table, degrees (published table).
+        table_error: standard deviation of a beam's elevation around that, degrees (published table).
+        num_columns: rays per full turn (choice: 1024 x 10 Hz).
+        azimuth: half of the horizontal window, radians (choice).
+        beam_radius: of the light at the window, metres (9.5 mm wide, unverified).
+        divergence: full angle of the beam, radians (0.35 degrees, unverified; older units less).
+        range_offset: standard deviation of a beam's constant range error, metres (choice).
+        mount: standard deviations of yaw, pitch and roll of the rig in a room, radians (choice: set up by eye; MM-Fi
+            has no calibration).
+        unit: number of the unit, which decides the table's errors and the range offsets; all rooms share one.
+        receiver: thresholds and noise.
+        low: smallest forward, left, up kept, metres from the LiDAR (choice: the reported number of points).
         high: largest ones.
     """
 
-    num_rings: int = 32
-    elevation: float = float(np.radians(22.5))
+    beams: tuple[float, ...] = ()
+    spacing: float = 1.406
+    compression: float = 0.042
+    tilt: float = -0.85
+    table_error: float = 0.01
     num_columns: int = 1024
-    azimuth: float = float(np.radians(20.0))
-    range_noise: float = 0.015
-    drop_out: float = 0.03
-    low: tuple[float, float, float] = (1.5, -1.25, -1.3)
-    high: tuple[float, float, float] = (4.6, 1.25, 1.4)
+    azimuth: float = float(np.radians(24.0))
+    beam_radius: float = 0.00475
+    divergence: float = float(np.radians(0.35))
+    range_offset: float = 0.004
+    mount: tuple[float, float, float] = (float(np.radians(1.0)), float(np.radians(0.7)), float(np.radians(0.5)))
+    unit: int = 1
+    receiver: Receiver = field(default_factory=Receiver)
+    low: tuple[float, float, float] = (1.5, -1.4, -1.3)
+    high: tuple[float, float, float] = (3.8, 1.4, 1.4)
 
     def angles(self) -> tuple[np.ndarray, np.ndarray]:
-        """Elevations (ring,), upwards positive, and azimuths (column,), rightwards positive; radians."""
+        """Elevations (ring,), upwards, and azimuths (column,), rightwards positive; radians, both ascending."""
         step = 2 * np.pi / self.num_columns
         half = int(self.azimuth / step)
-        return np.linspace(-self.elevation, self.elevation, self.num_rings), step * np.arange(-half, half + 1)
+        return np.radians(self._elevations()), step * np.arange(-half, half + 1)
+
+    def _elevations(self) -> Float[np.ndarray, " ring"]:
+        if self.beams:
+            return np.sort(np.array(self.beams))
+        place = np.arange(32) - 15.5
+        ideal = self.tilt + self.spacing * place * (1.0 - self.compression * (place / 15.5) ** 2)
+        return ideal + generator_for(self.unit, "lidar beams").normal(0.0, self.table_error, place.size)
+
+    def range_errors(self) -> Float[np.ndarray, " ring"]:
+        """The beams' constant range errors, metres."""
+        return self.range_offset * generator_for(self.unit, "lidar ranges").normal(0.0, 1.0, len(self._elevations()))
 
     def directions(self) -> Float[np.ndarray, "ring column 3"]:
-        """Unit vectors along camera axes (x right, y down, z forward)."""
+        """Unit vectors along the LiDAR's own axes (x right, y down, z forward)."""
         elevation, azimuth = np.meshgrid(*self.angles(), indexing="ij")
         return np.stack(
             [np.cos(elevation) * np.sin(azimuth), -np.sin(elevation), np.cos(elevation) * np.cos(azimuth)], axis=-1
@@ -58,17 +91,13 @@ class Lidar:
 
 def static_range(room: Room, lidar: Lidar) -> Float[np.ndarray, " ray"]:
     """Distance to the empty room along every ray, metres, rings first."""
-    rays = lidar.directions().reshape(-1, 3)
-    distance = room_distance(room.lidar_position, rays, room.low, room.high)
-    for low, high in room.boxes:
-        distance = np.minimum(distance, box_distance(room.lidar_position, rays, low, high))
-    return distance
+    return empty_room(room, lidar.directions().reshape(-1, 3) @ mount(room, lidar.mount).T)[0]
 
 
 def body_range(
     joints: Float[np.ndarray, "time 17 3"], position: Float[np.ndarray, " 3"], girth: float, lidar: Lidar
 ) -> Float[np.ndarray, "time ray"]:
-    """Distance to the body along every ray, metres; infinite where a ray misses it.
+    """Distance to the naked body along every ray of a LiDAR without mount error, metres; infinite where a ray misses.
 
     Args:
         joints: metres, camera frame.
@@ -76,55 +105,11 @@ def body_range(
         girth: factor on the capsule radii.
         lidar: the instrument.
     """
-    elevations, azimuths = lidar.angles()
-    num_rings, num_columns = len(elevations), len(azimuths)
-    rays = lidar.directions().reshape(-1, 3)
-    start, end = (ends - position for ends in capsule_ends(joints.astype(np.float64)))
-    radius = np.broadcast_to(RADII * girth, start.shape[:2])
-    first_ring, rings, first_column, columns = _windows(start, end, radius, elevations, azimuths)
-
-    size = rings * columns
-    pair = np.repeat(np.arange(size.size), size.ravel())
-    place = np.arange(size.sum()) - np.repeat(np.cumsum(size.ravel()) - size.ravel(), size.ravel())
-    width = columns.ravel()[pair]
-    ring, column = place // width, place % width
-    ray = (first_ring.ravel()[pair] + ring) * num_columns + first_column.ravel()[pair] + column
-
-    axis = (end - start).reshape(-1, 3)
-    to_origin = -start.reshape(-1, 3)
-    direction = rays[ray]
-    distance = capsule_roots(
-        (axis * axis).sum(-1)[pair],
-        np.einsum("pk,pk->p", axis[pair], direction),
-        (axis * to_origin).sum(-1)[pair],
-        np.einsum("pk,pk->p", to_origin[pair], direction),
-        (to_origin * to_origin).sum(-1)[pair],
-        radius.ravel()[pair],
-    )
-    nearest = np.full(joints.shape[0] * num_rings * num_columns, np.inf)
-    frame = pair // start.shape[1]
-    np.minimum.at(nearest, frame * (num_rings * num_columns) + ray, distance)
-    return nearest.reshape(joints.shape[0], -1)
-
-
-def _windows(
-    start: np.ndarray, end: np.ndarray, radius: np.ndarray, elevations: np.ndarray, azimuths: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """First ring, number of rings, first column, number of columns that can meet each capsule."""
-    ends = np.stack([start, end])
-    flat = np.hypot(ends[..., 0], ends[..., 2])
-    azimuth = np.arctan2(ends[..., 0], ends[..., 2])
-    elevation = np.arctan2(-ends[..., 1], flat)
-    # A segment's azimuth and elevation stay between its ends' up to curvature, which the 5 % and 0.01 rad cover.
-    margin = 1.05 * np.arcsin(np.minimum(radius / np.maximum(flat.min(0), 1e-3), 1.0)) + 0.01
-
-    def span(angle: np.ndarray, grid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        step = grid[1] - grid[0]
-        first = np.ceil((angle.min(0) - margin - grid[0]) / step).clip(0, len(grid)).astype(np.int64)
-        last = np.floor((angle.max(0) + margin - grid[0]) / step).clip(-1, len(grid) - 1).astype(np.int64)
-        return first, np.maximum(last - first + 1, 0)
-
-    return (*span(elevation, elevations), *span(azimuth, azimuths))
+    rays = lidar.directions()
+    hits = body_hits(joints - position, rays, lidar.angles(), girth)
+    distance = np.full(joints.shape[0] * rays.shape[0] * rays.shape[1], np.inf)
+    distance[hits.ray] = hits.distance
+    return distance.reshape(joints.shape[0], -1)
 
 
 def scan(
@@ -133,6 +118,7 @@ def scan(
     generator: np.random.Generator,
     girth: float = 1.0,
     lidar: Lidar | None = None,
+    outfit: Outfit | None = None,
 ) -> list[Float[np.ndarray, "_ 3"]]:
     """One point cloud per frame.
 
@@ -142,22 +128,56 @@ def scan(
         generator: source of range noise and drop-out.
         girth: factor on the body's capsule radii.
         lidar: the instrument.
+        outfit: clothes; by default those that go with the girth.
 
     Returns:
         Points (x forward, y left, z up from the LiDAR), metres, float64; their number varies.
     """
     lidar = lidar or Lidar()
-    rays = lidar.directions().reshape(-1, 3)
-    background = static_range(room, lidar)
+    outfit = outfit or person_outfit(girth)
+    turn = mount(room, lidar.mount)
+    grid = lidar.directions()
+    rays = grid.reshape(-1, 3)
+    offset = np.repeat(lidar.range_errors(), grid.shape[1])
+    empty, empty_echo = empty_room(room, rays @ turn.T)
     forward_left_up = np.stack([rays[:, 2], -rays[:, 0], -rays[:, 1]], axis=-1)
-    low, high = np.array(lidar.low), np.array(lidar.high)
+    entry, leave, _ = crossing(forward_left_up, np.array(lidar.low), np.array(lidar.high))
+    seen = (entry - _MARGIN < empty) & (empty < leave + _MARGIN)
+    empty_signal = empty_echo / empty**2
+    empty_deviation, empty_lost = lidar.receiver.deviation(empty_signal), lidar.receiver.lost(empty_signal)
+    own_joints = (joints.astype(np.float64) - room.lidar_position) @ turn
+    beam = (lidar.beam_radius, 0.5 * lidar.divergence)
+    angles = lidar.angles()
     clouds = []
     for first in range(0, joints.shape[0], _CHUNK):
-        chunk = joints[first : first + _CHUNK]
-        distance = np.minimum(body_range(chunk, room.lidar_position, girth, lidar), background)
-        distance += lidar.range_noise * generator.standard_normal(distance.shape, dtype=np.float32)
-        lost = generator.random(distance.shape, dtype=np.float32) < lidar.drop_out
-        points = distance[..., None] * forward_left_up
-        kept = ((points > low) & (points < high)).all(axis=-1) & ~lost
-        clouds += [cloud[keep] for cloud, keep in zip(points, kept, strict=True)]
+        chunk = own_joints[first : first + _CHUNK]
+        hits = body_hits(chunk, grid, angles, girth, outfit, beam)
+        frame, ray = np.divmod(hits.ray, len(rays))
+        behind_body = hits.behind < empty[ray]
+        behind = (
+            np.where(behind_body, hits.behind, empty[ray]),
+            np.where(behind_body, hits.echo_behind, empty_echo[ray]),
+        )
+        distance, strength = mix(lidar.receiver, hits.share, (hits.distance, hits.echo), behind)
+        hidden = hits.distance > empty[ray]
+        distance[hidden], strength[hidden] = empty[ray[hidden]], empty_signal[ray[hidden]]
+
+        # Rays that have something to report: those whose empty room lies in the window, and those on the body.
+        used = seen.copy()
+        used[ray] = True
+        column = np.flatnonzero(used)
+        at = frame, np.searchsorted(column, ray)
+        ranges = np.tile((empty + offset)[column], (len(chunk), 1))
+        deviation = np.tile(empty_deviation[column], (len(chunk), 1))
+        lost = np.tile(empty_lost[column], (len(chunk), 1))
+        ranges[at] = distance + offset[ray]
+        deviation[at] = lidar.receiver.deviation(strength)
+        lost[at] = lidar.receiver.lost(strength)
+
+        ranges += deviation * generator.standard_normal(ranges.shape, dtype=np.float32)
+        kept = generator.random(ranges.shape, dtype=np.float32) >= lost
+        kept &= (ranges > entry[column]) & (ranges < leave[column])
+        frame, used_ray = np.nonzero(kept)
+        points = ranges[kept][:, None] * forward_left_up[column[used_ray]]
+        clouds += np.split(points, np.searchsorted(frame, np.arange(1, len(chunk))))
     return clouds

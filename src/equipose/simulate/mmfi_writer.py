@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,13 @@ from equipose.errors import DataError, UsageError, unknown_name
 from equipose.files import write_text
 from equipose.modality import DEFAULT_MODALITIES
 from equipose.simulate.body import make_body
+from equipose.simulate.camera import CAMERAS
 from equipose.simulate.motion import FRAME_RATE_HZ, perform
 from equipose.simulate.presets import ALL_ACTIONS, ALL_SUBJECTS, environment_of
 from equipose.simulate.randomness import generator_for
 from equipose.simulate.recording_jobs import (
     SIMULATED,
+    Extras,
     Summary,
     require_space,
     sensor_files,
@@ -31,7 +33,7 @@ from equipose.simulate.recording_jobs import (
 )
 from equipose.simulate.room import make_room, standing_place
 
-SIMULATOR_VERSION = 1
+SIMULATOR_VERSION = 2
 """Raised whenever the same seed gives other bytes."""
 
 RECORD = "simulation.json"
@@ -46,6 +48,7 @@ class Job:
     action: int
     frames: int
     modalities: tuple[str, ...]
+    extras: Extras = field(default_factory=Extras)
 
     @property
     def environment(self) -> int:
@@ -63,7 +66,7 @@ class Job:
 
 
 def simulate_joints(job: Job) -> Float32[np.ndarray, "time 17 3"]:
-    """Ground truth of one recording: metres, camera frame."""
+    """Where the joints of one recording really are: metres, camera frame. Labels may err, see ``annotation``."""
     room = make_room(job.seed, job.environment)
     place = standing_place(job.seed, room, job.subject, job.action)
     body = make_body(job.seed, job.subject)
@@ -77,9 +80,11 @@ def simulate_recording(job: Job) -> dict[str, list[bytes]]:
     joints = simulate_joints(job)
 
     def generator(sensor: str) -> np.random.Generator:
+        if sensor in ("look", "furniture"):
+            return generator_for(job.seed, sensor, job.subject)  # people keep their clothes
         return generator_for(job.seed, sensor, job.environment, job.subject, job.action)
 
-    return sensor_files(joints, room, girth, job.modalities, generator)
+    return sensor_files(joints, room, girth, job.modalities, generator, job.extras)
 
 
 def write_mmfi(
@@ -93,6 +98,7 @@ def write_mmfi(
     seed: int = 0,
     jobs: int | None = None,
     preset: str | None = None,
+    extras: Extras | None = None,
     progress: bool = True,
 ) -> Summary:
     """Write a simulated MM-Fi data set, or complete one that was begun with the same settings.
@@ -105,23 +111,26 @@ def write_mmfi(
         subjects: 1 to 40.
         actions: 1 to 27.
         frames: per recording at 10 Hz, 1 to 999.
-        modalities: of rgb, infra1, infra2, lidar, mmwave, wifi.
+        modalities: of rgb, infra1, infra2, depth, lidar, mmwave, wifi.
         seed: of everything random.
         jobs: processes; by default one per core.
         preset: name noted in ``simulation.json``.
+        extras: what else is written, and how: confidences, pictures, kind of labels.
         progress: show a bar on stderr.
 
     Returns:
         What was done.
 
     Raises:
-        UsageError: a selection is empty or out of range, or the folder holds a simulation with other settings.
+        UsageError: a selection is empty, out of range or without sense, or the folder holds a simulation with other
+            settings.
         DataError: the folder holds something that is not a simulation, its ``simulation.json`` is damaged, or the
             disk has too little space.
     """
     root = Path(root)
-    plan = _plan(environments, subjects, actions, frames, modalities, seed)
-    require_space(root, plan)
+    extras = extras or Extras()
+    plan = _plan(environments, subjects, actions, frames, modalities, seed, extras)
+    require_space(root, plan, extras)
     _claim(root, plan, preset)
     return write_recordings(root, plan, jobs, progress)
 
@@ -133,6 +142,7 @@ def _plan(
     frames: int,
     modalities: Sequence[str],
     seed: int,
+    extras: Extras,
 ) -> list[Job]:
     for name, values, allowed in (
         ("subjects", subjects, ALL_SUBJECTS),
@@ -150,8 +160,12 @@ def _plan(
     chosen = [s for s in sorted(set(subjects)) if environments is None or environment_of(s) in environments]
     if not chosen or not actions or not modalities:
         raise UsageError("nothing to simulate: choose at least one subject, one action and one modality")
+    if extras.confidence and not set(modalities) & set(CAMERAS):
+        raise UsageError(f"--confidence belongs to the joints of a camera: add one of {', '.join(CAMERAS)}")
     ordered = tuple(name for name in SIMULATED if name in modalities)
-    return [Job(seed, subject, action, frames, ordered) for subject in chosen for action in sorted(set(actions))]
+    return [
+        Job(seed, subject, action, frames, ordered, extras) for subject in chosen for action in sorted(set(actions))
+    ]
 
 
 def _claim(root: Path, plan: list[Job], preset: str | None) -> None:
@@ -162,6 +176,7 @@ def _claim(root: Path, plan: list[Job], preset: str | None) -> None:
         "seed": first.seed,
         "frames": first.frames,
         "modalities": list(first.modalities),
+        **asdict(first.extras),
     }
     subjects, actions = {job.subject for job in plan}, {job.action for job in plan}
     found = claimed(root, {"source": None, **fixed})

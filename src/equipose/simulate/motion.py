@@ -5,7 +5,7 @@ Bone lengths are constant by construction: every joint is its parent plus a fixe
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
@@ -15,16 +15,32 @@ from equipose.simulate.body import Body
 from equipose.simulate.randomness import generator_for
 
 FRAME_RATE_HZ = 10.0
+_SLOW = 16  # frames: actions with shorter periods go on without a pause
 
 
 @dataclass(frozen=True)
 class Style:
-    """How one person moves: factors on tempo and size, and a resting posture in degrees."""
+    """How one person moves.
+
+    Attributes:
+        tempo: factor on the periods.
+        size: factor on all excursions.
+        rest: posture in degrees.
+        yaw: degrees to the left of facing the rig.
+        pause: share of a repetition that the person rests before the next one.
+        side: factor on excursions of the left limbs; its inverse on the right ones.
+        lag: repetitions by which the right limbs follow the left ones.
+        sway: standard deviation of the pelvis over the feet while standing, metres.
+    """
 
     tempo: float
     size: float
     rest: dict[str, float]
     yaw: float
+    pause: float
+    side: float
+    lag: float
+    sway: float
 
 
 def make_style(seed: int, subject: int) -> Style:
@@ -47,6 +63,12 @@ def make_style(seed: int, subject: int) -> Style:
         size=float(np.clip(generator.normal(0.97, 0.07), 0.8, 1.12)),
         rest=rest,
         yaw=float(generator.normal(0.0, 4.0)),
+        # Hardly anybody rests: in MARS' movements the median speed of moving joints equals their mean. Sway of 3 to
+        # 5 mm in quiet standing is posturography's; side and lag are choices.
+        pause=float(np.clip(generator.normal(0.03, 0.03), 0.0, 0.12)),
+        side=float(np.exp(np.clip(generator.normal(0.0, 0.03), -0.06, 0.06))),
+        lag=float(np.clip(generator.normal(0.0, 0.01), -0.02, 0.02)),
+        sway=float(generator.uniform(0.003, 0.005)),
     )
 
 
@@ -58,6 +80,7 @@ def perform(
     place: Float[np.ndarray, " 2"],
     floor: float,
     environment: int = 1,
+    period: float | None = None,
 ) -> Float[np.ndarray, "time 17 3"]:
     """One recording's joints.
 
@@ -69,18 +92,20 @@ def perform(
         place: x and z of the standing place, metres, camera frame.
         floor: y of the floor, metres, camera frame.
         environment: the room's number.
+        period: frames per repetition at the person's usual tempo; by default the action's own.
 
     Returns:
         (time, 17, 3) float32, metres, camera frame (x right, y down, z forward); the person faces the camera.
     """
     generator = generator_for(seed, "motion", body.subject, action, environment)
     style = make_style(seed, body.subject)
-    script = ACTIONS[action]
+    script = ACTIONS[action] if period is None else replace(ACTIONS[action], period=period)
     repetition, size = repetitions(script, style.tempo, num_frames, generator)
     channels = _angles(script, style, repetition, size, generator)
     yaw = np.full(num_frames, style.yaw + generator.normal(0.0, 2.0))
     own = _kinematics(body, channels, np.radians(yaw))
     own = _plant(own, body, channels, script)
+    own = _sway(own, body, style, generator)
     # The person's left, up, forward become the camera's x, -y, -z.
     joints = own * np.array([1.0, -1.0, -1.0]) + np.array([place[0], floor, place[1]])
     return joints.astype(np.float32)
@@ -104,20 +129,62 @@ def _angles(
 ) -> dict[str, np.ndarray]:
     """Channel values over time: resting posture, scripted moves, slow drift."""
     time = np.arange(progress.size) / FRAME_RATE_HZ
-    phase = progress - np.floor(progress)
+    pause = _pauses(script, style, progress, generator)
     values = {name: np.full(progress.size, rest) for name, rest in style.rest.items()}
     for move in script.moves:
         own = generator.normal(1.0, 0.06)  # this person, this recording
+        left, right = (move.channel.startswith(side) for side in ("left", "right"))
+        if move.curve != "always":
+            own *= style.side if left else 1 / style.side if right else 1.0
+        phase = _phase(progress - (style.lag if right else 0.0), pause)
         scale = own if move.curve == "always" else own * style.size * size
         values[move.channel] = values[move.channel] + move.peak * scale * CURVES[move.curve](phase)
-    drift = {"lean": 0.8, "side": 0.7, "twist": 1.0, "nod": 1.5, "turn": 2.5, "forward": 0.008, "sideways": 0.008}
+    drift = {"lean": 0.8, "side": 0.7, "twist": 1.0, "nod": 1.5, "turn": 2.5}
     drift |= {f"{side}_{part}": 1.5 for side in ("left", "right") for part in ("raise", "azimuth", "elbow")}
     for name, amplitude in drift.items():
-        rate = generator.uniform(0.1, 0.5, 3)
-        shift = generator.uniform(0, 2 * np.pi, 3)
-        wander = np.sin(2 * np.pi * time[:, None] * rate + shift).sum(-1) / np.sqrt(1.5)
-        values[name] = values[name] + amplitude * wander
+        values[name] = values[name] + amplitude * _wander(time, generator, 0.1, 0.5)
+    # Nobody holds or moves a limb quite steadily: corrections of the hand's path at 1 to 3 per second (choice).
+    for side in ("left", "right"):
+        for part, amplitude in (("raise", 0.5), ("azimuth", 0.5), ("elbow", 0.7), ("hip", 0.15), ("knee", 0.2)):
+            name = f"{side}_{part}"
+            values[name] = values[name] + amplitude * _wander(time, generator, 1.0, 3.0)
     return values
+
+
+def _wander(
+    time: Float[np.ndarray, " time"], generator: np.random.Generator, slowest: float, fastest: float
+) -> Float[np.ndarray, " time"]:
+    """Three sines of random rates in Hz; standard deviation 1."""
+    rate = generator.uniform(slowest, fastest, 3)
+    shift = generator.uniform(0, 2 * np.pi, 3)
+    return np.sin(2 * np.pi * time[:, None] * rate + shift).sum(-1) / np.sqrt(1.5)
+
+
+def _pauses(
+    script: ActionScript, style: Style, progress: np.ndarray, generator: np.random.Generator
+) -> Float[np.ndarray, " repetition"]:
+    """Share of each repetition that is rest; fast actions go on without one."""
+    count = int(progress.max()) + 2
+    shares = np.clip(style.pause + generator.normal(0.0, 0.03, count), 0.0, 0.3)
+    return shares if script.period >= _SLOW else np.zeros(count)
+
+
+def _phase(progress: np.ndarray, pause: np.ndarray) -> Float[np.ndarray, " time"]:
+    """Phase in [0, 1) of the movement itself: 0 while the person rests at the start of a repetition."""
+    phase = progress - np.floor(progress)
+    rest = pause[np.maximum(np.floor(progress), 0).astype(int)]
+    return np.maximum(phase - rest, 0.0) / (1.0 - rest)
+
+
+def _sway(
+    joints: np.ndarray, body: Body, style: Style, generator: np.random.Generator
+) -> Float[np.ndarray, "time 17 3"]:
+    """A standing body swings about the ankles like an inverted pendulum, 0.1 to 0.5 Hz; bones keep their lengths."""
+    time = np.arange(len(joints)) / FRAME_RATE_HZ
+    angle = style.sway / (body.thigh + body.shin)
+    pitch, side = (angle * _wander(time, generator, 0.1, 0.5) for _ in range(2))
+    pivot = np.array([0.0, body.ankle_height, 0.0])
+    return pivot + np.einsum("tij,tnj->tni", _rotation(np.zeros_like(pitch), pitch, side), joints - pivot)
 
 
 def _rotation(yaw: np.ndarray, pitch: np.ndarray, side: np.ndarray) -> Float[np.ndarray, "time 3 3"]:

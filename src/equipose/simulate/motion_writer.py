@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,14 @@ from equipose.simulate.numbering import Slot, assign, person_of
 from equipose.simulate.placing import DRIFT_SECONDS, PLACES, Placed, clip_key, place_motion
 from equipose.simulate.presets import ALL_SUBJECTS
 from equipose.simulate.randomness import generator_for
-from equipose.simulate.recording_jobs import SIMULATED, Summary, require_space, sensor_files, write_recordings
+from equipose.simulate.recording_jobs import (
+    SIMULATED,
+    Extras,
+    Summary,
+    require_space,
+    sensor_files,
+    write_recordings,
+)
 from equipose.simulate.retarget import MAX_FRAMES, Motion, retarget
 from equipose.simulate.room import make_room
 
@@ -41,6 +48,7 @@ class MotionJob:
     girth: float
     modalities: tuple[str, ...]
     joints: Float32[np.ndarray, "time 17 3"]
+    extras: Extras
 
     @property
     def frames(self) -> int:
@@ -59,7 +67,7 @@ class MotionJob:
         def generator(sensor: str) -> np.random.Generator:
             return generator_for(self.seed, f"motion {sensor}", self.slot.environment, *self.key)
 
-        return sensor_files(self.joints, room, self.girth, self.modalities, generator)
+        return sensor_files(self.joints, room, self.girth, self.modalities, generator, self.extras)
 
 
 def write_motion(
@@ -75,6 +83,7 @@ def write_motion(
     up: str = "auto",
     frame_rate: float | None = None,
     place: str = "auto",
+    extras: Extras | None = None,
     jobs: int | None = None,
     progress: bool = True,
     tell: Callable[[str], None] = lambda line: None,
@@ -90,12 +99,13 @@ def write_motion(
         environments: rooms, 1 to 4; each clip is played in each of them.
         subjects: numbers of the people in the files, in the order they appear; by default those in the names.
         frames: keep the first so many of each clip, at 10 Hz; at most 999.
-        modalities: of rgb, infra1, infra2, lidar, mmwave, wifi.
+        modalities: of rgb, infra1, infra2, depth, lidar, mmwave, wifi.
         seed: of rooms and sensor errors.
         unit: see ``retarget``.
         up: see ``retarget``.
         frame_rate: of the files, in place of what they say.
         place: see ``place_motion``.
+        extras: what else is written, and how.
         jobs: processes; by default one per core.
         progress: show a bar on stderr.
         tell: is called before the simulation with one line per clip (where it goes and what was assumed) and then
@@ -109,6 +119,7 @@ def write_motion(
         DataError: a clip cannot be used, the folder holds something else, or the disk has too little space.
     """
     root = Path(root)
+    extras = extras or Extras()
     _check(environments, subjects, frames, modalities, seed, place)
     sensors = tuple(name for name in SIMULATED if name in modalities)
     fixed = {
@@ -118,6 +129,7 @@ def write_motion(
         "frames": frames,
         "place": place,
         "modalities": list(sensors),
+        **asdict(extras),
     }
     found = claimed(root, fixed)
     known = _read_slots(root) if found else {}
@@ -127,11 +139,11 @@ def write_motion(
     for motion, room_number in ((m, e) for m in motions for e in sorted(set(environments))):
         slot = slots[motion.digest, room_number]
         placed = place_motion(motion, make_room(seed, room_number), seed, place)
-        plan.append(MotionJob(seed, slot, clip_key(motion.digest), motion.girth, sensors, placed.joints))
+        plan.append(MotionJob(seed, slot, clip_key(motion.digest), motion.girth, sensors, placed.joints, extras))
         entries.append(_entry(motion, slot, placed))
         lines.append(_line(motion, slot, placed))
     _require_same(root, known, entries)
-    require_space(root, plan)
+    require_space(root, plan, extras)
     kept = [entry for entry in known.values() if (entry["sha256"], entry["environment"]) not in slots]
     everything = sorted([*kept, *entries], key=lambda e: (e["environment"], e["subject"], e["action"]))
     write_record(root, fixed, {e["subject"] for e in everything}, {e["action"] for e in everything})

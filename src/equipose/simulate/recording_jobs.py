@@ -16,7 +16,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32
@@ -24,20 +24,52 @@ from jaxtyping import Float32
 from equipose.errors import DataError, unknown_name
 from equipose.modality import MODALITIES
 from equipose.progress import progress as progress_bar
-from equipose.simulate import camera, lidar, radar, wifi
+from equipose.simulate import camera, depth_image, lidar, picture, radar, wifi
+from equipose.simulate.annotation import annotate
 from equipose.simulate.matfile import csi_file, npy_file
 from equipose.simulate.motion import FRAME_RATE_HZ
 from equipose.simulate.room import Room
+from equipose.simulate.wifi_channel import room_drift
 
-SIMULATED = ("rgb", "infra1", "infra2", "lidar", "mmwave", "wifi")
+SIMULATED = ("rgb", "infra1", "infra2", "depth", "lidar", "mmwave", "wifi")
 """Sensors that can be written, in the order in which they are."""
 
-DISK_BYTES = {"rgb": 4096, "infra1": 4096, "infra2": 4096, "lidar": 32_800, "mmwave": 4096, "wifi": 57_344}
+PICTURES = "rgb_img"
+"""Folder of the rendered pictures; MM-Fi's users put the images there that are published separately."""
+
+DISK_BYTES = {
+    "rgb": 4096,
+    "infra1": 4096,
+    "infra2": 4096,
+    "depth": 94_208,
+    "lidar": 32_800,
+    "mmwave": 4096,
+    "wifi": 57_344,
+    PICTURES: 147_456,
+}
 """Disk space per frame in blocks of 4096 bytes, measured."""
 
 _PARTIAL = ".partial"
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What is written beyond MM-Fi's own public files.
+
+    Attributes:
+        confidence: a third column in the joint files of the cameras, the detector's confidence.
+        images: rendered pictures in ``rgb_img``.
+        labels: ``fitted`` labels err as MM-Fi's, see ``annotation``; ``exact`` ones are the truth.
+        furniture_drift: metres by which every person finds the furniture moved, as the WiFi sees it. A stress test:
+            such a room gives away who is in it, even when nobody is.
+    """
+
+    confidence: bool = False
+    images: bool = False
+    labels: Literal["fitted", "exact"] = "fitted"
+    furniture_drift: float = 0.0
 
 
 @runtime_checkable
@@ -87,6 +119,7 @@ def sensor_files(
     girth: float,
     modalities: Iterable[str],
     generator: Callable[[str], np.random.Generator],
+    extras: Extras | None = None,
 ) -> dict[str, list[bytes]]:
     """All files of one recording: modality to the bytes of each frame; ``ground_truth`` has one entry.
 
@@ -95,26 +128,41 @@ def sensor_files(
         room: where it happens.
         girth: factor on the body's capsule radii.
         modalities: of ``SIMULATED``.
-        generator: from a sensor's name to the source of its randomness.
+        generator: from a sensor's name to the source of its randomness; those called ``look`` and ``furniture`` are a
+            person's in all recordings.
+        extras: what else is written, and how.
 
     Raises:
         UsageError: a sensor that cannot be simulated.
     """
-    files = {"ground_truth": [npy_file(joints)]}
+    extras = extras or Extras()
+    # Detectors and the labels that were made with them are wrong in the same way.
+    systematic = camera.systematic_error(generator("detector"))
+    labels = joints if extras.labels == "exact" else annotate(joints, systematic, generator("labels"))
+    files = {"ground_truth": [npy_file(labels)]}
     for name in modalities:
         random = generator(name)
         if name in camera.CAMERAS:
-            files[name] = [npy_file(frame) for frame in camera.observe(joints, room, random, girth, name)]
+            seen = camera.detect(joints, room, random, girth, name, systematic=systematic, frame_rate=FRAME_RATE_HZ)
+            values = np.dstack([seen.pixels, seen.confidence]) if extras.confidence else seen.pixels
+            files[name] = [npy_file(frame) for frame in values]
+        elif name == "depth":
+            files[name] = depth_image.depth_files(joints, room, random, girth)
         elif name == "lidar":
             files[name] = [cloud.tobytes() for cloud in lidar.scan(joints, room, random, girth)]
         elif name == "mmwave":
             clouds = radar.detect(joints, room, random, girth, FRAME_RATE_HZ)
             files[name] = [cloud.tobytes() for cloud in clouds]
         elif name == "wifi":
-            amplitude, phase = wifi.observe(joints, room, random, girth)
+            drift = extras.furniture_drift
+            seen_room = room_drift(room, generator("furniture"), drift) if drift else room
+            amplitude, phase = wifi.observe(joints, seen_room, random, girth)
             files[name] = [csi_file(a, p) for a, p in zip(amplitude, phase, strict=True)]
         else:
             raise unknown_name("simulated modality", name, SIMULATED)
+    if extras.images:
+        look = picture.appearance(generator("look"))
+        files[PICTURES] = picture.picture_files(joints, room, generator(PICTURES), girth, look)
     return files
 
 
@@ -131,11 +179,11 @@ def write_recording(root: Path, job: RecordingJob) -> None:
         temporary.mkdir(parents=True)
         (temporary / "ground_truth.npy").write_bytes(files.pop("ground_truth")[0])
         for name, frames in files.items():
-            spec = MODALITIES[name]
-            folder = temporary / spec.folder
+            place, suffix = (name, ".png") if name == PICTURES else (MODALITIES[name].folder, MODALITIES[name].suffix)
+            folder = temporary / place
             folder.mkdir()
             for number, content in enumerate(frames, start=1):
-                (folder / f"frame{number:03d}{spec.suffix}").write_bytes(content)
+                (folder / f"frame{number:03d}{suffix}").write_bytes(content)
         target = root / job.folder
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary.replace(target)
@@ -176,14 +224,20 @@ def missing(root: Path, plan: Sequence[RecordingJob]) -> list[RecordingJob]:
     return [job for job in plan if not (root / job.folder).is_dir()]
 
 
-def require_space(root: Path, plan: Sequence[RecordingJob]) -> None:
+def require_space(root: Path, plan: Sequence[RecordingJob], extras: Extras | None = None) -> None:
     """Refuse before anything is written.
+
+    Args:
+        root: folder of the data set.
+        plan: all recordings.
+        extras: what is written beside the sensors' files.
 
     Raises:
         DataError: the missing recordings need more than the disk has free.
     """
     todo = missing(root, plan)
-    needed = sum(job.frames * sum(DISK_BYTES[name] for name in job.modalities) for job in todo)
+    pictures = DISK_BYTES[PICTURES] if extras and extras.images else 0
+    needed = sum(job.frames * (pictures + sum(DISK_BYTES[name] for name in job.modalities)) for job in todo)
     place = next(folder for folder in (root.absolute(), *root.absolute().parents) if folder.exists())
     free = shutil.disk_usage(place).free
     if needed > free:

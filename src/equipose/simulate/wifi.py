@@ -1,17 +1,19 @@
 """A WiFi receiver: what an Atheros chain adds to the channel, and the values that MM-Fi's files hold.
 
-Filter, gain steps, clock offsets, noise, 10-bit I and Q. The channel itself is in ``wifi_channel``.
+Filter, gain control, clock offsets, noise, 10-bit I and Q. The channel itself is in ``wifi_channel``.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Complex64, Float, Int16
 
 from equipose.simulate.room import Room
-from equipose.simulate.wifi_channel import TONES, channel, empty_channel, phasor
+from equipose.simulate.wifi_band import TONES, phasor
+from equipose.simulate.wifi_channel import channel, room_drift
+from equipose.simulate.wifi_gain import GainControl, set_gain
 
 
 @dataclass(frozen=True)
@@ -19,21 +21,19 @@ class Receiver:
     """Errors of the receiver.
 
     Attributes:
-        level_db: mean of 20 log10 |I + jQ| in the empty room; a person in the link takes about 6 dB off.
-        noise_db: noise on the same scale, about 26 dB below the level with a person.
-        gain_steps_db: standard deviation of gain jumps of each chain.
-        gain_jump: probability of a jump per packet.
-        session_db: standard deviation of each chain's gain between recordings.
-        carrier_step: mean and standard deviation of the common phase step between packets, radians.
-        timing_slope: standard deviation of the phase slope, radians per subcarrier: per recording and per packet.
-        phase_jitter: of each chain against the others, radians.
+        gain: its gain control.
+        snr_db: power of a packet over its noise, per chain. Real statistic: 25 to 28 dB in one frame of MM-Fi. The
+            noise follows the packet's own level, as in the Atheros capture, where chains 17 dB apart have the same
+            ratio: it is an error of the channel estimate, not of the antenna.
+        carrier_step: mean and standard deviation of the common phase step between packets, radians. Real statistic:
+            the same frame.
+        timing_slope: standard deviation of the phase slope, radians per subcarrier: per recording and per packet. Real
+            statistic: 0.02 to 0.05 in that frame.
+        phase_jitter: of each chain against the others, radians. Real statistic: 0.05 to 0.1 in that frame.
     """
 
-    level_db: float = 47.0
-    noise_db: float = 14.0
-    gain_steps_db: tuple[float, float, float] = (1.9, 0.6, 1.3)
-    gain_jump: float = 0.3
-    session_db: float = 1.0
+    gain: GainControl = field(default_factory=GainControl)
+    snr_db: float = 26.5
     carrier_step: tuple[float, float] = (2.5, 0.4)
     timing_slope: tuple[float, float] = (0.02, 0.02)
     phase_jitter: float = 0.05
@@ -48,38 +48,32 @@ def receive(
     """What the receiver reports: I and Q as signed 10-bit integers.
 
     Args:
-        field: noise-free channel.
-        room: its empty channel fixes the mean gain of each chain; its filter shapes the tones.
+        field: noise-free channel; its unit does not matter, for the gain control takes it out.
+        room: its filter shapes the tones.
         generator: source of all receiver errors.
         receiver: their sizes.
     """
     receiver = receiver or Receiver()
     shape = field.shape
     packets = shape[0] * shape[1]
-    signal = field.reshape(packets, 3, TONES.size)
-    filter_gain = 10 ** (room.wifi_response_db / 20)
-    empty_db = 20 * np.log10(np.abs(empty_channel(room) * filter_gain)).mean(axis=-1)
-    scale = 10 ** ((receiver.level_db - empty_db) / 20)[:, None] * filter_gain
-    noise_size = 10 ** (receiver.noise_db / 20) / np.sqrt(2)
-
-    jump = generator.random((packets, 3)) < receiver.gain_jump
-    jump[0] = True
-    levels = np.round(2 * generator.standard_normal((packets, 3)) * receiver.gain_steps_db) / 2
-    last = np.maximum.accumulate(np.where(jump, np.arange(packets)[:, None], 0), axis=0)
-    gain_db = np.take_along_axis(levels, last, axis=0) + generator.normal(0, receiver.session_db, 3)
+    signal = field.reshape(packets, 3, TONES.size) * (10 ** (room.wifi_response_db / 20)).astype(np.float32)
+    power = np.square(signal.real).mean(axis=-1) + np.square(signal.imag).mean(axis=-1)
+    gain_db, stage_phase = set_gain(10 * np.log10(power), receiver.gain, generator)
     carrier = generator.uniform(0, 2 * np.pi) + np.cumsum(generator.normal(*receiver.carrier_step, packets))
     slope = generator.normal(0, receiver.timing_slope[0]) + generator.normal(0, receiver.timing_slope[1], packets)
-    jitter = generator.normal(0, receiver.phase_jitter, (packets, 3))
-    angle = (carrier[:, None] + jitter)[..., None] + slope[:, None, None] * TONES
+    own = stage_phase + generator.normal(0, receiver.phase_jitter, (packets, 3))
     noise = generator.standard_normal((*signal.shape, 2), dtype=np.float32).view(np.complex64)[..., 0]
-    turned = signal * phasor(angle) * scale.astype(np.float32) + np.float32(noise_size) * noise
-    turned *= (10 ** (gain_db / 20)).astype(np.float32)[..., None]
+    noise_size = np.sqrt(power / 2) * 10 ** (-receiver.snr_db / 20)
+    seen = signal * phasor(slope[:, None] * TONES)[:, None]
+    seen *= phasor(carrier[:, None] + own)[..., None]
+    seen += noise_size.astype(np.float32)[..., None] * noise
+    seen *= (10 ** (gain_db / 20)).astype(np.float32)[..., None]
 
     def integer(part: np.ndarray) -> np.ndarray:
         quantised = np.clip(np.rint(part), -512, 511).astype(np.int16)
         return np.ascontiguousarray(quantised.reshape(shape).transpose(0, 2, 3, 1))
 
-    return integer(turned.real), integer(turned.imag)
+    return integer(seen.real), integer(seen.imag)
 
 
 def to_files(
@@ -97,6 +91,7 @@ def observe(
     generator: np.random.Generator,
     girth: float = 1.0,
     receiver: Receiver | None = None,
+    drift: float = 0.0,
 ) -> tuple[Float[np.ndarray, "time 3 114 10"], Float[np.ndarray, "time 3 114 10"]]:
     """CSI amplitude (dB) and phase (radians) of each frame: receiver x tone x packet, float64.
 
@@ -106,5 +101,9 @@ def observe(
         generator: source of receiver errors.
         girth: factor on the body's capsule radii.
         receiver: sizes of its errors.
+        drift: stress test, metres by which the furniture has moved since the last recording (``room_drift``); each
+            recording then has a static channel of its own.
     """
+    if drift:
+        room = room_drift(room, generator, drift)
     return to_files(*receive(channel(joints, room, girth), room, generator, receiver))

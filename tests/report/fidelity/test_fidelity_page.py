@@ -53,7 +53,8 @@ def made_up(tmp_path_factory):
     distance = rng.normal(7, 0.01, azimuth.shape)
     valid = rng.random(azimuth.shape) > 0.03
     path = folder / "ouster_os1_32" / "os1_32_frame.npz"
-    np.savez(path, xyz=distance[..., None] * direction, range_mm=1000 * distance, valid=valid)
+    more = {"reflectivity": np.full(azimuth.shape, 20), "beam_altitude_deg": np.degrees(elevation[:, 0])}
+    np.savez(path, xyz=distance[..., None] * direction, range_mm=1000 * distance, valid=valid, **more)
     for clip in ("01_01", "02_01", "03_01"):
         joints = rng.normal(0, 0.3, (1, 17, 3)) + np.cumsum(rng.normal(0, 0.01, (60, 17, 3)), axis=0)
         np.savez(folder / "cmu_mocap" / f"{clip}_30hz.npz", joints17=joints.astype(np.float32))
@@ -97,13 +98,18 @@ def test_every_statistic_has_distance_tolerance_reason_and_verdict_in_the_first_
     assert len(body) == len(data["statistics"]) > 30
     for line, row in zip(body, data["statistics"], strict=True):
         assert line.startswith(row["name"].replace("'", "&#x27;"))
-        assert f'<td class="{"within" if row["within"] else "outside"}">' in line
-        assert row["reason"] and row["reason"].replace("'", "&#x27;") in line
+        verdict = "context" if row["context"] else "within" if row["within"] else "outside"
+        assert f'<td class="{verdict}">' in line
+        why = row["context"] or row["reason"]
+        assert why and why.replace("'", "&#x27;") in line
         assert row["distance"] >= 0 and row["tolerance"] >= 0 and len(row["real"]) >= 2
-        # Stored to six digits.
-        assert row["within"] == (row["distance"] <= row["tolerance"] * (1 + 1e-5) + 1e-12)
-    assert data["within"] + data["outside"] == len(data["statistics"])
-    assert f"{data['within']} of {len(data['statistics'])} statistics" in page
+        if row["context"]:
+            assert row["within"] is None
+        else:  # stored to six digits
+            assert row["within"] == (row["distance"] <= row["tolerance"] * (1 + 1e-5) + 1e-12)
+    judged = data["within"] + data["outside"]
+    assert judged + data["context"] == len(data["statistics"]) and judged > 20
+    assert f"{data['within']} of {judged} statistics" in page
 
 
 def test_charts_are_valid_have_titled_axes_and_a_place(written):

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from equipose.data.mars import MarsRecording
-from equipose.report.fidelity.lidar import Grid, drop_out, patch_noise
-from equipose.report.fidelity.motion import bone_ratio, motion_of
 from equipose.report.fidelity.packets import packet_statistics
-from equipose.report.fidelity.radar import doppler_step, mars_clouds
+from equipose.report.fidelity.radar import doppler_step
+from equipose.report.fidelity.radar_pairs import paired
+from equipose.report.fidelity.radar_people import by_movement, every_frame, real_clouds, same_people
 from equipose.simulate.wifi import TONES
 
 RNG_SEED = 5
@@ -55,31 +55,6 @@ def test_whole_numbers_zeros_and_full_scale_are_counted():
     assert found.share("whole") == pytest.approx(1 - 1 / csi.size)
 
 
-def wall(noise, lost=0.0, sweeps=3):
-    """A plane 4 m ahead seen by 12 rings."""
-    rng = np.random.default_rng(RNG_SEED)
-    azimuth = np.radians(np.arange(-30, 30, 0.35))
-    elevation = np.radians(np.linspace(-10, 10, 12))
-    distance = 4.0 / (np.cos(elevation)[:, None] * np.cos(azimuth))
-    distance = distance + rng.normal(0, noise, (sweeps, *distance.shape))
-    distance[rng.random(distance.shape) < lost] = np.nan
-    return Grid(distance, np.degrees(elevation), 0.35, np.isfinite(distance))
-
-
-@pytest.mark.parametrize("noise", [0.0, 0.01, 0.03])
-def test_noise_on_a_wall_is_range_noise_alone(noise):
-    found = patch_noise(wall(noise))
-    # The smoothest quarter of windows of nine degrees of freedom lies a quarter to a third below the true value.
-    assert 0.6 * noise <= np.median(found) <= 0.85 * noise + 1e-4
-
-
-def test_lost_returns_are_counted_between_neighbours_of_one_surface():
-    lost, expected = drop_out([wall(0.0, lost=0.05, sweeps=20)], 0.0, 10.0)
-    assert lost / expected == pytest.approx(0.05, abs=0.005)
-    assert drop_out([wall(0.0)], 0.0, 10.0)[0] == 0
-    assert drop_out([wall(0.0)], 20.0, 30.0) == (0, 0)
-
-
 def test_doppler_step_ignores_speeds_that_do_not_occur():
     assert doppler_step(0.356 * np.array([-4, -2, -1, 0, 0, 1, 2, 7.0])) == pytest.approx(0.356, abs=1e-3)
 
@@ -89,27 +64,45 @@ def test_frames_that_mars_skips_are_empty_and_points_lie_around_the_pelvis():
     joints[..., 0], joints[..., 1], joints[..., 2] = 0.1, 0.2, 2.0  # x right, y down, z forward
     points = np.tile(np.array([[2.5, 0.4, 0.1, 20.0, 0.0]], np.float32), (4, 1))
     recording = MarsRecording(1, "test", 1, np.array([5, 6, 9]), joints, points, np.array([1, 2, 1]))
-    found = mars_clouds([recording])
+    found = real_clouds([recording])
     assert found.frames == 5 and found.empty == pytest.approx(0.4)
     np.testing.assert_allclose(found.around, np.tile([0.5, 0.3, -0.1], (4, 1)), atol=1e-6)
+    np.testing.assert_allclose(found.strength, 40.0)  # a magnitude: 20 log10
 
 
-def test_speed_is_relative_to_the_pelvis_and_bones_are_measured():
+def standing(frames, movement=1, subject=1, sway=0.0):
+    """A Kinect skeleton, two metres ahead, that sways forward at 0.5 Hz; one point per frame."""
     rng = np.random.default_rng(RNG_SEED)
-    rest = rng.normal(size=(17, 3))
-    time = np.arange(20.0)[:, None, None] / 10
-    clip = rest + time * np.array([1.0, 0.0, 0.0])  # everybody drifts at 1 m/s
-    clip[:, 16] = clip[:, 0] + np.array([0.0, 0.3, 0.0]) + time[:, 0] * np.array([0.0, 0.0, 2.0])
-    found = motion_of([clip])
-    assert found.speed.max() == pytest.approx(2.0) and np.median(found.speed) == pytest.approx(0.0, abs=1e-9)
-    assert found.wrists.mean() == pytest.approx(1.0)  # one of the two
-    assert found.acceleration.max() == pytest.approx(0.0, abs=1e-6)
-    assert found.stretch > 0.1  # the wrist leaves the elbow
-    assert motion_of([np.tile(rest, (5, 1, 1))]).stretch == pytest.approx(0.0, abs=1e-12)
+    joints = rng.normal(0, 0.1, (1, 25, 3)).repeat(len(frames), axis=0) + np.array([0.0, 0.0, 2.0])
+    joints[..., 2] += sway * np.sin(np.pi * (np.array(frames) - frames[0]) / 10)[:, None]
+    points = np.tile(np.array([[2.0, 0.0, 0.0, 20.0, 0.0]], np.float32), (len(frames), 1))
+    counts = np.ones(len(frames), int)
+    return MarsRecording(subject, "test", movement, np.array(frames), joints.astype(np.float32), points, counts)
 
 
-def test_bone_ratios_average_both_sides():
-    bones = np.ones(16)
-    bones[[1, 4]] = 1.0, 3.0  # right and left thigh
-    assert bone_ratio(bones, "thigh / shin") == pytest.approx(2.0)
-    assert bone_ratio(bones, "upper arm / forearm") == pytest.approx(1.0)
+def test_skipped_frames_are_filled_and_speed_is_that_of_the_motion():
+    recording = standing([3, 4, 5, 6, 8, 9, 10, 11, 12, 13, 14], sway=0.1)
+    joints, speed = every_frame(recording)
+    assert joints.shape == speed.shape == (12, 17, 3)
+    truth = 0.1 * np.pi / 10 * 10 * np.cos(np.pi * np.arange(12) / 10)
+    assert np.abs(speed[2:-2, :, 2] - truth[2:-2, None]).max() < 0.03  # of 0.31, the filter's length
+    assert np.abs(speed[..., :2]).max() < 1e-6
+
+
+def test_the_simulated_radar_sees_mars_people_where_they_are_and_only_when_they_move():
+    frames = list(range(10, 40))
+    groups = by_movement([standing(frames, 1, sway=0.1), standing(frames, 2)])
+    found = same_people(groups)
+    assert set(found) == {(1, 1), (1, 2)} and all(clouds.frames == 30 for clouds in found.values())
+    moving, still = found[1, 1], found[1, 2]
+    assert moving.counts.mean() > 5 > 0.2 * still.counts.sum() / 30
+    assert np.abs(np.median(moving.around, axis=0)).max() < 0.4
+    again = same_people(groups)[1, 1]
+    np.testing.assert_array_equal(again.around, moving.around)
+
+
+def test_pairs_compare_equal_movements_alone():
+    real = {(1, 1): 1.0, (1, 2): 10.0, (3, 1): 2.0, (3, 2): 13.0}
+    row = paired("key", "name", "m", {k: v + 1.5 for k, v in real.items()}, real, "difference")
+    assert row.tolerance == pytest.approx(2.0) and row.distance == pytest.approx(1.5) and row.within
+    assert row.real == (5.5, 7.5) and row.parts == ("MARS subject 1", "MARS subject 3")

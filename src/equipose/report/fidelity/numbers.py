@@ -17,6 +17,8 @@ METHOD = (
     "Tolerance: the 90th percentile of the same distance over all pairs of real parts (rooms, persons, stretches of a "
     "capture). Where the parts of the real data agree better than they can show, the smallest difference they can show "
     "takes its place. The rule is the same for every row and knows nothing of the simulation.",
+    "Where the two cannot be held against each other, such as a setting of another instrument, the row is context: it is "
+    "shown with the reason and not judged.",
     "The verdict compares the two: within means as near to the real parts as those to each other.",
     "Two or three real parts give a rough tolerance. Stretches of one capture from one device know nothing of other "
     "devices and rooms, so their tolerance is strict.",
@@ -38,7 +40,7 @@ def command(simulation: Simulation) -> str:
 def as_json(simulation: Simulation, chapters: Sequence[Chapter]) -> dict[str, Any]:
     """The page's numbers as JSON values; no paths."""
     record = simulation.record
-    rows = [row for chapter in chapters for row in chapter.rows]
+    judged = [row for chapter in chapters for row in chapter.rows if row.judged]
     return {
         "format": FORMAT,
         "version": 1,
@@ -50,8 +52,9 @@ def as_json(simulation: Simulation, chapters: Sequence[Chapter]) -> dict[str, An
             "frames_read": simulation.num_frames,
         },
         "rule": {"distance": METHOD[0], "tolerance": METHOD[1]},
-        "within": sum(row.within for row in rows),
-        "outside": sum(not row.within for row in rows),
+        "within": sum(row.within for row in judged),
+        "outside": sum(not row.within for row in judged),
+        "context": sum(not row.judged for chapter in chapters for row in chapter.rows),
         "statistics": [_row_json(chapter, row) for chapter in chapters for row in chapter.rows],
     }
 
@@ -68,9 +71,10 @@ def _row_json(chapter: Chapter, row: Row) -> dict[str, Any]:
         "measure": row.measure,
         "distance": _significant(row.distance),
         "tolerance": _significant(row.tolerance),
-        "within": row.within,
+        "within": row.within if row.judged else None,
         "reason": row.reason,
         "caution": row.caution,
+        "context": row.context,
     }
 
 

@@ -20,6 +20,8 @@ class Packets:
 
     Attributes:
         level: level of a packet on a chain around the chain's median, dB. A chain is one receiver (and transmitter).
+        level_shape: that level, around its mean and over its standard deviation on the chain.
+        level_memory: product of a packet's and the next packet's ``level_shape``; its mean is their correlation.
         gain_step: change of that level to the next packet, its size, dB.
         snr: power over the part of it that is rough from tone to tone (fourth difference over neighbouring tones: a
             channel with delays below 0.2 us leaves 50 dB less than its power there), dB, per packet and chain.
@@ -33,6 +35,8 @@ class Packets:
     """
 
     level: Float[np.ndarray, " a"]
+    level_shape: Float[np.ndarray, " a"]
+    level_memory: Float[np.ndarray, " b"]
     gain_step: Float[np.ndarray, " b"]
     snr: Float[np.ndarray, " c"]
     carrier: Float[np.ndarray, " d"]
@@ -73,8 +77,11 @@ def packet_statistics(
     counts = np.array([float(csi.size)])
     whole = (np.abs(csi.real - np.rint(csi.real)) < 1e-6) & (np.abs(csi.imag - np.rint(csi.imag)) < 1e-6)
     railed = np.maximum(np.abs(csi.real), np.abs(csi.imag)) > FULL_SCALE - 0.5
+    shape = (level - level.mean(axis=0)) / np.maximum(level.std(axis=0), 1e-9)
     return Packets(
         level=(level - np.median(level, axis=0)).ravel(),
+        level_shape=shape.ravel(),
+        level_memory=(shape[1:] * shape[:-1]).ravel(),
         gain_step=np.abs(np.diff(level, axis=0)).ravel(),
         snr=_snr(csi, power, tones).ravel(),
         carrier=np.angle(np.exp(1j * (used - mean_turn))),
@@ -85,6 +92,27 @@ def packet_statistics(
         whole=np.array([float(whole.sum())]),
         railed=np.array([float(railed.sum())]),
     )
+
+
+@dataclass(frozen=True)
+class FrameSpread:
+    """Standard deviations over the packets of each frame.
+
+    Attributes:
+        level: of each chain's level, dB.
+        phase: of the phase between two chains, radians; chains 0 and 1, 1 and 2, ..., last and 0.
+    """
+
+    level: Float[np.ndarray, "frame chain"]
+    phase: Float[np.ndarray, "frame chain"]
+
+
+def frame_spread(csi: Complex[np.ndarray, "frame packet tone chain"]) -> FrameSpread:
+    """How packets of one frame differ; I + jQ in counts, zero where the file has minus infinity."""
+    level = 10 * np.log10(np.maximum((np.abs(csi) ** 2).mean(axis=2), 1e-12))
+    cross = (csi * np.conj(np.roll(csi, -1, axis=3))).sum(axis=2)
+    turn = np.angle(cross * np.conj(cross.mean(axis=1, keepdims=True)))
+    return FrameSpread(level.std(axis=1), turn.std(axis=1))
 
 
 def _snr(csi: np.ndarray, power: np.ndarray, tones: np.ndarray) -> Float[np.ndarray, "packet chain"]:

@@ -105,10 +105,11 @@ def render(simulation: Simulation, chapters: Sequence[Chapter]) -> str:
 
 
 def _overview(simulation: Simulation, chapters: Sequence[Chapter], canvas: Canvas) -> Html:
-    rows = [row for chapter in chapters for row in chapter.rows]
+    rows = [row for chapter in chapters for row in chapter.rows if row.judged]
+    context = sum(not row.judged for chapter in chapters for row in chapter.rows)
     within = sum(row.within for row in rows)
     missing = [name for name, _ in _CHAPTERS if name not in simulation.modalities]
-    named = [(f"{_sensor(chapter)}: {row.name}", row) for chapter in chapters for row in chapter.rows]
+    named = [(f"{_sensor(chapter)}: {row.name}", row) for chapter in chapters for row in chapter.rows if row.judged]
     ordered = sorted(named, key=lambda pair: -pair[1].ratio)
     return section(
         "overview",
@@ -117,7 +118,8 @@ def _overview(simulation: Simulation, chapters: Sequence[Chapter], canvas: Canva
         tag(
             "p",
             f"{within} of {len(rows)} statistics of the simulated data lie as near to real data as real rooms, people "
-            f"and captures lie to each other; {len(rows) - within} lie farther off.",
+            f"and captures lie to each other; {len(rows) - within} lie farther off."
+            + (f" {context} more cannot be judged and are shown as context." if context else ""),
             class_="headline",
         ),
         tag("div", *(_tile(chapter) for chapter in chapters), class_="tiles"),
@@ -148,12 +150,13 @@ def _sensor(chapter: Chapter) -> str:
 
 
 def _tile(chapter: Chapter) -> Html:
-    within = sum(row.within for row in chapter.rows)
-    worst = max(chapter.rows, key=lambda row: row.ratio)
+    judged = [row for row in chapter.rows if row.judged]
+    within = sum(row.within for row in judged)
+    worst = max(judged, key=lambda row: row.ratio)
     return tag(
         "a",
         tag("span", chapter.title, class_="question"),
-        tag("span", f"{within} of {len(chapter.rows)} within", class_="answer"),
+        tag("span", f"{within} of {len(judged)} within", class_="answer"),
         tag("span", f"Farthest: {worst.name}, {ratio_text(worst.ratio)} times the tolerance", class_="line"),
         class_="tile",
         href=f"#{chapter.key}",
@@ -174,8 +177,8 @@ def _verdicts(chapters: Sequence[Chapter]) -> Html:
     )
     body = []
     for chapter in chapters:
-        within = sum(row.within for row in chapter.rows)
-        title = f"{chapter.title}: {within} of {len(chapter.rows)} within"
+        judged = [row for row in chapter.rows if row.judged]
+        title = f"{chapter.title}: {sum(row.within for row in judged)} of {len(judged)} within"
         body.append(tag("tr", tag("th", title, colspan=len(head), scope="colgroup"), class_="group"))
         body += [_verdict_row(row) for row in chapter.rows]
     header = tag(
@@ -206,7 +209,7 @@ def _verdict_row(row: Row) -> Html:
         low, high = min(row.real), max(row.real)
         ends = [number(value, row.digits) for value in (low, high)]
         real = [ends[0]] if ends[0] == ends[1] else [f"{ends[0]} to {ends[1]}"]
-    verdict = "within" if row.within else "outside"
+    verdict = ("within" if row.within else "outside") if row.judged else "context"
     return tag(
         "tr",
         tag("th", row.name, tag("small", f"{unit}{row.summary}; {measure}"), scope="row"),
@@ -214,9 +217,9 @@ def _verdict_row(row: Row) -> Html:
         tag("td", join(real, Html("<br>")), class_="n"),
         tag("td", number(row.distance, row.digits), class_="n"),
         tag("td", number(row.tolerance, row.digits), class_="n"),
-        tag("td", ratio_text(row.ratio).replace("more than ", ">"), class_="n"),
+        tag("td", ratio_text(row.ratio).replace("more than ", ">") if row.judged else "", class_="n"),
         tag("td", verdict, class_=verdict),
-        tag("td", row.reason, tag("em", row.caution) if row.caution else "", class_="why"),
+        tag("td", row.context or row.reason, tag("em", row.caution) if row.caution else "", class_="why"),
     )
 
 

@@ -49,7 +49,7 @@ class Parts:
 
 @dataclass(frozen=True)
 class Row:
-    """One judged statistic.
+    """One statistic, judged or shown as context.
 
     Attributes:
         key: name in the JSON file.
@@ -64,6 +64,8 @@ class Row:
         tolerance: spread among the real parts, or the floor if that is larger.
         reason: where the tolerance comes from.
         caution: what makes the two differ without a fault of the simulator; empty if nothing.
+        context: why the two cannot be held against each other, such as another setting of another instrument; the row
+            is then shown and not judged. Empty for a judged row.
         digits: decimals shown.
     """
 
@@ -79,7 +81,13 @@ class Row:
     tolerance: float
     reason: str
     caution: str = ""
+    context: str = ""
     digits: int = 2
+
+    @property
+    def judged(self) -> bool:
+        """Whether the two can be held against each other."""
+        return not self.context
 
     @property
     def within(self) -> bool:
@@ -133,6 +141,7 @@ def compare(
     floor: float = 0.0,
     floor_reason: str = "",
     caution: str = "",
+    context: str = "",
     digits: int = 2,
 ) -> Row:
     """Judge one statistic by the rule that holds for all of them.
@@ -152,6 +161,7 @@ def compare(
         floor: smallest difference that the real data can show at all, such as one event in their number.
         floor_reason: why.
         caution: see ``Row``.
+        context: see ``Row``.
         digits: see ``Row``.
     """
     distance = MEASURES[measure]
@@ -171,6 +181,7 @@ def compare(
         tolerance=tolerance,
         reason=_reason(pairs, own, real, unit, digits) if own >= floor else floor_reason,
         caution=caution,
+        context=context,
         digits=digits,
     )
 
