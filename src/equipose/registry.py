@@ -63,7 +63,29 @@ def _load(target: str) -> Any:
 BALANCE = Registry(
     "balance strategy",
     "equipose.balance",
-    {"joint": "equipose.balance.joint:Joint", "awc": "equipose.balance.awc:Awc"},
+    {
+        "joint": "equipose.balance.joint:Joint",
+        "awc": "equipose.balance.awc:Awc",
+        "every_subset": "equipose.balance.every_subset:EverySubset",
+        "slow_encoders": "equipose.balance.slow_encoders:SlowEncoders",
+        "modality_dropout": "equipose.balance.modality_dropout:ModalityDropout",
+        "ogm": "equipose.balance.ogm:Ogm",
+        "ogm_ge": "equipose.balance.ogm:OgmGe",
+        "opm": "equipose.balance.opm:Opm",
+        "agm": "equipose.balance.agm:Agm",
+        "cggm": "equipose.balance.cggm:Cggm",
+        "inforeg": "equipose.balance.inforeg:InfoReg",
+        "gdl": "equipose.balance.gdl:Gdl",
+        "g_blend": "equipose.balance.g_blend:GBlend",
+        "mmpareto": "equipose.balance.mmpareto:MmPareto",
+        "pmr": "equipose.balance.pmr:Pmr",
+        "ume": "equipose.balance.ume:Ume",
+        "umt": "equipose.balance.umt:Umt",
+        "reconboost": "equipose.balance.reconboost:ReconBoost",
+        "relearning": "equipose.balance.relearning:Relearning",
+        "sample_resampling": "equipose.balance.resampling:SampleResampling",
+        "modality_resampling": "equipose.balance.resampling:ModalityResampling",
+    },
 )
 ENCODERS = Registry(
     "encoder",
@@ -82,6 +104,8 @@ FUSION = Registry(
         "concat": "equipose.nn.fusion:ConcatFusion",
         "mlp": "equipose.nn.fusion:MlpFusion",
         "attention": "equipose.nn.fusion:AttentionFusion",
+        "experts": "equipose.nn.experts_fusion:ExpertsFusion",
+        "ensemble": "equipose.nn.decision_fusion:EnsembleFusion",
     },
 )
 PROFITS = Registry(

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from equipose.balance import awc as awc_module
 from equipose.balance.awc import DEFAULT_ALPHA, Awc, AwcSettings
 from equipose.balance.base import Probe
 from equipose.balance.joint import Joint
@@ -377,3 +378,89 @@ def test_an_epoch_without_a_constrained_sensor_keeps_nothing_of_the_one_before(m
 def test_only_grouping_needs_contributions():
     assert awc().needs_contribution
     assert not awc(groups="none").needs_contribution
+
+
+@pytest.mark.parametrize("scaling", ["scale_free", "raw"])
+def test_flat_holds_every_weight_alike_at_the_encoders_mean_stiffness(make_model, batches, scaling):
+    model = make_model()
+    stiffness = {}
+    for shape in ("fisher", "flat"):
+        strategy = awc(shape=shape, alpha_scaling=scaling)
+        strategy.begin_epoch(model, make_probe(batches))
+        stiffness[shape] = strategy.state_dict()["stiffness"]
+    for m in model.modalities:
+        own = {
+            shape: torch.cat([k[n].flatten() for n in model.named_parameters_of(m)]) for shape, k in stiffness.items()
+        }
+        assert float(own["flat"].std()) == pytest.approx(0.0, abs=1e-6 * float(own["flat"].mean()))
+        assert float(own["flat"].mean()) == pytest.approx(float(own["fisher"].mean()), rel=1e-4)
+
+
+def test_continuous_strengths_lie_between_the_two(make_model, batches):
+    model = make_model()
+
+    def strengths(contribution, **settings):
+        strategy = awc(groups="continuous", alpha_superior=30.0, alpha_inferior=10.0, **settings)
+        strategy.begin_epoch(model, make_probe(batches[:1], contribution=contribution))
+        assert strategy.needs_contribution
+        return strategy.log()["alpha"]
+
+    assert strengths({"rgb": 9.0, "lidar": 4.0, "wifi": -1.0}) == {"rgb": 30.0, "lidar": 20.0, "wifi": 10.0}
+    assert strengths({"rgb": 5.0, "lidar": 5.2, "wifi": 4.9}) == dict.fromkeys(SCORES, 20.0)
+    assert strengths({"rgb": 5.0, "lidar": 5.2, "wifi": 4.9}, gap=0.0)["lidar"] == 30.0
+    assert strengths(dict.fromkeys(SCORES, 0.0), gap=0.0) == dict.fromkeys(SCORES, 20.0)
+    with pytest.raises(UsageError, match="samples_per_epoch"):
+        strengths({})
+
+
+def test_a_window_that_ends_itself_closes_for_an_encoder_whose_trace_no_longer_grows(make_model, batches, monkeypatch):
+    """(T - T') / T on traces that grow for a while, against the formula; each encoder by itself."""
+    traces = {"rgb": [1.0, 2.0, 4.0, 4.0, 4.0, 4.0, 99.0], "lidar": [2.0**e for e in range(7)], "wifi": [1.0] * 7}
+    model = make_model()
+    strategy = awc(window_end="fisher", window=0.0, window_growth=0.1)
+    real = awc_module.diagonal_fisher
+
+    def scaled(*arguments):
+        fisher = real(*arguments)
+        factor = {m: traces[m][epoch] / float(fisher.trace(m)) for m in traces}
+        return replace(
+            fisher, diagonal={m: {n: t * factor[m] for n, t in named.items()} for m, named in fisher.diagonal.items()}
+        )
+
+    monkeypatch.setattr(awc_module, "diagonal_fisher", scaled)
+    opened = {m: [] for m in traces}
+    for epoch in range(7):
+        strategy.begin_epoch(model, make_probe(batches[:1], epoch))
+        for m in traces:
+            opened[m].append(strategy.log()["alpha"][m] > 0)
+
+    def expected(values):
+        growth = [1.0] + [1.0 - np.mean(values[:e]) / np.mean(values[: e + 1]) for e in range(1, len(values))]
+        return [min(growth[: e + 1]) >= 0.1 for e in range(len(values))]
+
+    assert opened == {m: expected(values) for m, values in traces.items()}
+    assert opened["wifi"] == [True] + [False] * 6
+    assert opened["lidar"] == [True] * 7
+    assert strategy.log()["window_open"] is True
+
+
+def test_a_window_that_ended_itself_stays_closed_and_costs_nothing(make_model, batches, monkeypatch):
+    model, strategy = make_model(), awc(window_end="fisher", window_growth=0.99)
+    opened = []
+    for epoch in range(3):
+        if epoch == 2:
+            monkeypatch.setattr(awc_module, "diagonal_fisher", None)  # no longer asked
+        strategy.begin_epoch(model, make_probe(batches[:1], epoch))
+        opened.append(strategy.log()["window_open"])
+        if epoch == 0:
+            resumed = awc(window_end="fisher", window_growth=0.99)
+            resumed.load_state_dict(copy.deepcopy(strategy.state_dict()))
+            strategy = resumed
+    assert opened == [True, False, False]
+    assert list(objective(strategy, model, batches[0]).terms) == ["pose"]
+
+
+def test_candidates_are_the_defaults_and_ten_times_less_and_more():
+    superior, inferior = DEFAULT_ALPHA["scale_free"]
+    for factor, candidate in zip((0.1, 10.0), Awc.candidates[1:], strict=True):
+        assert candidate == pytest.approx({"alpha_superior": factor * superior, "alpha_inferior": factor * inferior})

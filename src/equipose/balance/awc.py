@@ -23,75 +23,59 @@ constraint out).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from pydantic import Field
 from torch import Tensor
 
 from equipose import config
+from equipose.balance.awc_settings import DEFAULT_ALPHA, AwcSettings
 from equipose.balance.base import BalanceStrategy, Probe
 from equipose.balance.grouping import Group, two_means
 from equipose.balance.spring import Spring
 from equipose.errors import UsageError
-from equipose.fisher import DiagonalFisher, FisherMethod, diagonal_fisher
+from equipose.fisher import DiagonalFisher, diagonal_fisher
 from equipose.nn.model import PoseModel
 from equipose.types import Batch, LossTerms, PoseOutput
 
-DEFAULT_ALPHA = {"scale_free": (40.0, 20.0), "raw": (20_000.0, 10_000.0)}
-"""Scaling -> (alpha_superior, alpha_inferior). Raw: as published. Scale-free: the same ratio, and a pull as
-large as the per-sample gradient after 0.025 and 0.05, which is 25 and 50 steps of Adam at 1e-3 in one
-direction. With the loss in metres and the small networks, sqrt(mean F) is about 0.002, so these equal the
-published raw values. By reasoning alone: not tuned to any result."""
+__all__ = ["DEFAULT_ALPHA", "Awc", "AwcSettings"]
 
-
-class AwcSettings(config.Settings):
-    """Strength, window and readings of AWC."""
-
-    alpha_superior: float | None = Field(default=None, ge=0)
-    """Strength on superior modalities; None means the default of the chosen scaling."""
-    alpha_inferior: float | None = Field(default=None, ge=0)
-    """Strength on inferior modalities; None as above."""
-    alpha_scaling: Literal["scale_free", "raw"] = "scale_free"
-    """scale_free: the same effect in any loss unit. raw: alpha times F as in the paper, in 1 / loss unit; 20
-    with the loss in millimetres is 20 000 with the loss in metres."""
-    window: float = Field(default=0.4, ge=0, le=1)
-    """Share of the epochs, from the start, in which the constraint holds (published: 20 of 50)."""
-    window_epochs: int | None = Field(default=None, ge=0)
-    """The same as a number of epochs; replaces ``window``."""
-    anchor: Literal["epoch", "init"] = "epoch"
-    """theta*: the weights at the start of the current epoch, or of training. F is recomputed each epoch
-    either way."""
-    fisher: FisherMethod = "per_sample"
-    """per_sample: exact. loop: exact for models that cannot be vectorised. batch: cheaper, biased."""
-    penalty: Literal["loss", "proximal"] = "loss"
-    """loss: a term of the loss. proximal: a step of its own after the optimizer's, which Adam cannot
-    normalise away."""
-    proximal_rate: float = Field(default=1.0, gt=0, le=1)
-    """Largest part of the way back to theta* that one proximal step may go."""
-    groups: Literal["kmeans", "none", "swapped", "random"] = "kmeans"
-    """kmeans: by contribution. Controls: none puts all in the superior group, swapped exchanges the two,
-    random deals the same group sizes by lot each epoch."""
-    group_seed: int = 0
-    """Seed of random groups."""
+_TRACE_EPOCHS = 10
 
 
 class Awc(BalanceStrategy):
-    """Fisher-weighted pull of each encoder towards its weights at the epoch's start, in the first epochs."""
+    """Fisher-weighted pull of each encoder towards its weights at the epoch's start, in the first epochs.
+
+    Differs from the paper (its code was not at hand): alpha is scale-free unless ``alpha_scaling: raw``; what the
+    paper leaves open (anchor, data and form of F, where the penalty acts) is a setting. ``groups: continuous`` and
+    ``window_end: fisher`` are readings of our own; ``groups: none``, ``swapped``, ``random`` and ``shape: flat`` are
+    controls, which tell what the grouping and the Fisher information add to a plain pull.
+    """
 
     Settings: ClassVar[type[config.Settings]] = AwcSettings
+    candidates: ClassVar[tuple[Mapping[str, Any], ...]] = (
+        {},
+        *({"alpha_superior": c * 40.0, "alpha_inferior": c * 20.0} for c in (0.1, 10.0)),
+    )
 
     settings: AwcSettings  # narrows the base's
 
+    @classmethod
+    def strength_zero(cls) -> Mapping[str, Any]:
+        """Both strengths zero."""
+        return {"alpha_superior": 0.0, "alpha_inferior": 0.0}
+
     def __init__(self, settings: AwcSettings, modalities: tuple[str, ...]) -> None:
         super().__init__(settings, modalities)
-        self._alpha = _alphas(settings)
         self._learning_rate = 0.0
         self._open = False
         self._groups: dict[str, Group] = {}
+        self._alpha: dict[str, float] = {}
+        self._traces: dict[str, list[float]] = {m: [] for m in modalities}
+        self._closed: list[str] = []
         self._anchor: dict[str, Tensor] = {}
         self._stiffness: dict[str, Tensor] = {}
         self._trace: dict[str, float] = {}
@@ -101,34 +85,36 @@ class Awc(BalanceStrategy):
 
     @property
     def needs_contribution(self) -> bool:
-        """Only grouping looks at it."""
+        """Without grouping nothing looks at it."""
         return self.settings.groups != "none"
 
     def begin_epoch(self, model: PoseModel, probe: Probe) -> None:
         """Group the modalities, take the anchor, measure the Fisher information."""
         settings = self.settings
-        self._open = probe.epoch < _window_epochs(settings, probe.epochs)
+        self._open = self._window_is_open(probe)
         self._spring, self._penalty, self._steps = None, torch.zeros(()), 0
-        self._stiffness, self._trace = {}, {}
+        self._stiffness, self._trace, self._alpha = {}, {}, {}
         if not self._open:
             self._groups, self._anchor = {}, {}
             return
         self._groups = _grouped(settings, self.modalities, probe)
+        self._alpha = _strengths(settings, self.modalities, self._groups, probe)
         self._learning_rate = _learning_rate(settings, probe)
         parameters = {n: p for m in self.modalities for n, p in model.named_parameters_of(m).items() if p.requires_grad}
         if settings.anchor == "epoch" or not self._anchor:
             self._anchor = {name: p.detach().clone() for name, p in parameters.items()}
-        alpha = self._alpha_of()
-        if not any(alpha.values()):
+        if not any(self._alpha.values()):
             return
         fisher = diagonal_fisher(model, self.modalities, probe.batches(), probe.loss, settings.fisher)
         fisher = _reduced(fisher, probe)
         self._trace = {m: float(fisher.trace(m)) for m in self.modalities}
+        if settings.window_end == "fisher":
+            self._close_what_has_stopped_growing()
         factor = _scale(settings, fisher)
         self._stiffness = {
-            name: tensor * (alpha[m] * factor)
+            name: _shaped(settings, fisher, m, tensor) * (self._alpha[m] * factor)
             for m in self.modalities
-            if alpha[m] > 0
+            if self._alpha[m] > 0
             for name, tensor in fisher.diagonal[m].items()
         }
 
@@ -156,11 +142,10 @@ class Awc(BalanceStrategy):
 
     def log(self) -> dict[str, Any]:
         """Window, groups, strengths, Fisher traces and the mean penalty of the epoch so far."""
-        alpha = self._alpha_of()
         return {
             "window_open": self._open,
             "groups": dict(self._groups),
-            "alpha": alpha,
+            "alpha": dict(self._alpha),
             "fisher_trace": dict(self._trace),
             "penalty": float(self._penalty) / max(self._steps, 1),
         }
@@ -170,6 +155,9 @@ class Awc(BalanceStrategy):
         return {
             "open": self._open,
             "groups": dict(self._groups),
+            "alpha": dict(self._alpha),
+            "traces": {m: list(traces) for m, traces in self._traces.items()},
+            "closed": list(self._closed),
             "anchor": dict(self._anchor),
             "stiffness": dict(self._stiffness),
             "trace": dict(self._trace),
@@ -182,6 +170,9 @@ class Awc(BalanceStrategy):
         """Restore what ``state_dict`` returned."""
         self._open = state["open"]
         self._groups = dict(state["groups"])
+        self._alpha = dict(state["alpha"])
+        self._traces = {m: list(traces) for m, traces in state["traces"].items()}
+        self._closed = list(state["closed"])
         self._anchor = dict(state["anchor"])
         self._stiffness = dict(state["stiffness"])
         self._trace = dict(state["trace"])
@@ -190,9 +181,20 @@ class Awc(BalanceStrategy):
         self._steps = state["steps"]
         self._spring = None
 
-    def _alpha_of(self) -> dict[str, float]:
-        superior, inferior = self._alpha
-        return {m: superior if group == "superior" else inferior for m, group in self._groups.items()}
+    def _window_is_open(self, probe: Probe) -> bool:
+        if self.settings.window_end == "fisher":
+            return len(self._closed) < len(self.modalities)
+        return probe.epoch < _window_epochs(self.settings, probe.epochs)
+
+    def _close_what_has_stopped_growing(self) -> None:
+        """Each encoder has a window of its own; a closed one stays closed."""
+        for m in self.modalities:
+            self._traces[m] = [*self._traces[m], self._trace[m]][-_TRACE_EPOCHS - 1 :]
+            if m not in self._closed and _growth(self._traces[m]) < self.settings.window_growth:
+                self._closed.append(m)
+            if m in self._closed:
+                self._alpha[m] = 0.0
+        self._open = len(self._closed) < len(self.modalities)
 
     def _attached(self, model: PoseModel) -> Spring:
         """The spring on the model's present parameters; built once per epoch."""
@@ -207,12 +209,36 @@ class Awc(BalanceStrategy):
         return self._spring
 
 
-def _alphas(settings: AwcSettings) -> tuple[float, float]:
+def _strengths(
+    settings: AwcSettings, modalities: tuple[str, ...], groups: Mapping[str, Group], probe: Probe
+) -> dict[str, float]:
+    """Modality -> alpha."""
     superior, inferior = DEFAULT_ALPHA[settings.alpha_scaling]
-    return (
-        superior if settings.alpha_superior is None else settings.alpha_superior,
-        inferior if settings.alpha_inferior is None else settings.alpha_inferior,
-    )
+    superior = superior if settings.alpha_superior is None else settings.alpha_superior
+    inferior = inferior if settings.alpha_inferior is None else settings.alpha_inferior
+    if settings.groups != "continuous":
+        return {m: superior if group == "superior" else inferior for m, group in groups.items()}
+    scores = np.array([probe.contribution[m] for m in modalities])
+    extent = scores.max() - scores.min()
+    equal = extent <= settings.gap * np.abs(scores).mean()
+    height = np.full(len(scores), 0.5) if equal else (scores - scores.min()) / extent
+    return {m: float(inferior + h * (superior - inferior)) for m, h in zip(modalities, height, strict=True)}
+
+
+def _growth(traces: Sequence[float]) -> float:
+    """Relative growth of the running mean of the traces; 1 at the first epoch, 0 where nothing was measured."""
+    if len(traces) == 1:
+        return 1.0
+    now, before = np.mean(traces[-_TRACE_EPOCHS:]), np.mean(traces[:-1][-_TRACE_EPOCHS:])
+    return float((now - before) / now) if now > 0 else 0.0
+
+
+def _shaped(settings: AwcSettings, fisher: DiagonalFisher, modality: str, tensor: Tensor) -> Tensor:
+    """The stiffness of a tensor before its factor: its Fisher information, or the encoder's mean everywhere."""
+    if settings.shape == "fisher":
+        return tensor
+    size = sum(t.numel() for t in fisher.diagonal[modality].values())
+    return (fisher.trace(modality) / size).expand_as(tensor)
 
 
 def _window_epochs(settings: AwcSettings, epochs: int) -> int:
@@ -242,6 +268,8 @@ def _grouped(settings: AwcSettings, modalities: tuple[str, ...], probe: Probe) -
             "or groups: none in balance.settings"
         )
     groups = two_means({m: probe.contribution[m] for m in modalities})
+    if settings.groups == "continuous":
+        return {}
     if settings.groups == "swapped":
         return {m: "inferior" if group == "superior" else "superior" for m, group in groups.items()}
     if settings.groups == "random":

@@ -5,7 +5,8 @@ Every fusion has two steps, and the model calls no other:
 - ``part(modality, feature)``: what depends on one sensor alone, (batch, width) -> (batch, part);
 - ``combine(parts)``: (batch, modality, part) -> (batch, output).
 
-A coalition replaces the parts of missing sensors by the part of the stand-in feature. So the parts are computed once
+A coalition replaces the parts of missing sensors by ``absent``: the part of the stand-in feature, unless a fusion knows
+of missing sensors. So the parts are computed once
 for all coalitions, and the pose of a coalition is the same bit for bit whether it was asked for alone or among all
 2^M.
 """
@@ -35,6 +36,10 @@ class Fusion(nn.Module):
     def part(self, modality: str, feature: Float[Tensor, "batch width"]) -> Float[Tensor, "batch part"]:
         """What one sensor alone gives."""
         raise NotImplementedError
+
+    def absent(self, modality: str, feature: Float[Tensor, "batch width"]) -> Float[Tensor, "batch part"]:
+        """What stands in for a sensor outside the coalition; ``feature`` is its stand-in feature."""
+        return self.part(modality, feature)
 
     def combine(self, parts: Sequence[Float[Tensor, "batch part"]]) -> Float[Tensor, "batch output"]:
         """Put the parts together, one per modality in order."""

@@ -142,7 +142,7 @@ class PoseModel(nn.Module):
             feature = features[name]
             substitute = feature.new_zeros(self.width) if baseline is None else baseline[name].to(feature)
             parts.append(self.fusion.part(name, feature))
-            substitutes.append(self.fusion.part(name, substitute[None]))
+            substitutes.append(self.fusion.absent(name, substitute[None]))
         return parts, substitutes
 
     def _pose(self, parts: Sequence[Tensor]) -> Float[Tensor, "batch joint 3"]:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import torch
 
-from equipose.balance.base import BalanceStrategy
+from equipose.balance.base import BalanceStrategy, Setup
 from equipose.config import Recipe, validate
 from equipose.contribution.tracker import ContributionTracker
 from equipose.data.dataset import PoseDataset
 from equipose.errors import UsageError
 from equipose.nn.model import PoseModel, build_model
 from equipose.registry import BALANCE
-from equipose.train.loop import Progress, Session
+from equipose.train.checkpoint import find_checkpoint, load_weights
+from equipose.train.loop import Progress, Session, batches_per_epoch
 from equipose.train.losses import pose_loss
 from equipose.train.processes import Processes
+from equipose.train.run_dir import RunDir
 
 _MEAN_POSE_SAMPLES = 20_000
 
@@ -33,16 +37,56 @@ def build_session(recipe: Recipe, dataset: PoseDataset, processes: Processes) ->
     tracker = None
     if contribution.samples_per_epoch:
         tracker = ContributionTracker(model.modalities, model.num_joints, contribution.profit, model.mean_pose)
+    strategy = build_strategy(recipe, model.modalities)
+    loss = pose_loss(recipe.train.loss, recipe.train.loss_unit)
+    setup = Setup(
+        loss=loss,
+        seed=recipe.train.seed,
+        optimizer=recipe.train.optimizer,
+        epochs=recipe.train.epochs,
+        steps_per_epoch=batches_per_epoch(len(dataset), recipe.train.batch_size),
+        num_samples=len(dataset),
+        mean=processes.mean,
+        load_model=lambda run: trained_model(RunDir(Path(run)), dataset, processes),
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.train.seed)
+        strategy.setup(model, setup)
+    strategy.modules.to(processes.device)
     return Session(
         recipe=recipe,
         model=model,
-        optimizer=_optimizer(recipe, model),
-        strategy=build_strategy(recipe, model.modalities),
+        optimizer=_optimizer(recipe, [*model.parameters(), *strategy.modules.parameters()]),
+        strategy=strategy,
         tracker=tracker,
-        loss=pose_loss(recipe.train.loss, recipe.train.loss_unit),
+        loss=loss,
         processes=processes,
         progress=Progress(),
     )
+
+
+def trained_model(run: RunDir, dataset: PoseDataset, processes: Processes) -> PoseModel:
+    """The best model of another run, in evaluation mode and without gradients.
+
+    Args:
+        run: its folder.
+        dataset: whose sensors it must read; only those it was trained on.
+        processes: whose device it goes to.
+
+    Raises:
+        UsageError: there is no such run, or it has no finished epoch.
+    """
+    if not (run.path / "config.yaml").is_file():
+        raise UsageError(f"{run.path} is no run folder; expected one that `equipose train` made")
+    best = find_checkpoint(run.checkpoint("best"))
+    if best is None:
+        raise UsageError(f"{run.path} has no finished epoch; type `equipose train --resume {run.path}`")
+    recipe = run.recipe
+    model = build_model(
+        recipe.model, recipe.data.modalities, len(dataset.skeleton), recipe.train.seed, windows=recipe.data.windows
+    )
+    load_weights(best, model)
+    return model.to(processes.device).eval().requires_grad_(False)
 
 
 def build_strategy(recipe: Recipe, modalities: tuple[str, ...]) -> BalanceStrategy:
@@ -82,10 +126,10 @@ def mean_pose(dataset: PoseDataset, seed: int) -> np.ndarray:
     return dataset.store.target(dataset.rows[rows]).astype(np.float64).mean(0).astype(np.float32)
 
 
-def _optimizer(recipe: Recipe, model: PoseModel) -> torch.optim.Optimizer:
+def _optimizer(recipe: Recipe, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
     settings = recipe.train
     rate, decay = settings.learning_rate, settings.weight_decay
     if settings.optimizer == "sgd":
-        return torch.optim.SGD(model.parameters(), lr=rate, momentum=0.9, weight_decay=decay)
+        return torch.optim.SGD(parameters, lr=rate, momentum=0.9, weight_decay=decay)
     cls = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
-    return cls(model.parameters(), lr=rate, weight_decay=decay, fused=True)  # one kernel: a quarter of the time on CPU
+    return cls(parameters, lr=rate, weight_decay=decay, fused=True)  # one kernel: a quarter of the time on CPU

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -115,16 +116,15 @@ def validation_error(session: Session, dataset: PoseDataset) -> float:
     return float(1000.0 * total[0] / total[1])
 
 
-def probe(session: Session, dataset: PoseDataset, contribution: dict[str, float]) -> Probe:
+def probe(session: Session, splits: dict[str, PoseDataset], contribution: dict[str, float]) -> Probe:
     """What a strategy may look at between two epochs."""
     settings, processes = session.recipe.train, session.processes
-    count = min(max(settings.probe_samples, processes.world), len(dataset))
-    chosen = np.sort(np.random.default_rng([settings.seed, 4]).choice(len(dataset), count, replace=False))
-    chosen = chosen[: count // processes.world * processes.world]
-    steps = batches_per_epoch(len(dataset), settings.batch_size)
+    steps = batches_per_epoch(len(splits["train"]), settings.batch_size)
 
-    def passes() -> Iterator[Batch]:
-        mine = chosen[processes.rank :: processes.world]
+    def passes(dataset: PoseDataset) -> Iterator[Batch]:
+        count = min(max(settings.probe_samples, processes.world), len(dataset))
+        chosen = np.sort(np.random.default_rng([settings.seed, 4]).choice(len(dataset), count, replace=False))
+        mine = chosen[: count // processes.world * processes.world][processes.rank :: processes.world]
         for start in range(0, len(mine), settings.batch_size):
             yield dataset.batch(mine[start : start + settings.batch_size], None).to(processes.device)
 
@@ -132,10 +132,12 @@ def probe(session: Session, dataset: PoseDataset, contribution: dict[str, float]
         epoch=session.progress.epoch,
         epochs=settings.epochs,
         learning_rate=learning_rate(settings, session.progress.step, settings.epochs * steps),
-        batches=passes,
+        batches=lambda: passes(splits["train"]),
+        validation=lambda: passes(splits["validation"]),
         loss=session.loss,
         contribution=contribution,
         all_reduce=processes.mean,
+        reset_optimizer=session.reset_optimizer,
     )
 
 
@@ -160,6 +162,9 @@ def _fit(
         if processes.rank == 0:
             run.write_epochs(run.epochs()[: session.progress.epoch])
             run.set_status(state="running")
+            for note in session.strategy.notes():
+                run.log(f"note: {note}")
+                print(f"note: {note}", file=sys.stderr)
         with stop_on_signal() as stop_requested:
             finished = _epochs(run, session, splits, stop_requested, on_step)
         if processes.rank == 0:
@@ -201,7 +206,7 @@ def _epochs(
 
         while state.epoch < settings.epochs:
             if state.batch == 0:
-                _begin_epoch(session, dataset)
+                _begin_epoch(session, splits)
             if not train_epoch(session, dataset, stop_requested, save_due, lambda: advance(1), save):
                 return False
             _end_epoch(run, session, splits)
@@ -209,26 +214,26 @@ def _epochs(
     return True
 
 
-def _begin_epoch(session: Session, dataset: PoseDataset) -> None:
+def _begin_epoch(session: Session, splits: dict[str, PoseDataset]) -> None:
     state = session.progress
     start = time.perf_counter()
     if session.tracker is not None:
         if state.epoch == 0:
-            state.contribution = _first_contribution(session, dataset)
+            state.contribution = _first_contribution(session, splits)
         session.tracker.reset()
         state.add("contribution_seconds", time.perf_counter() - start)
     start = time.perf_counter()
-    session.strategy.begin_epoch(session.model, probe(session, dataset, state.contribution))
+    session.strategy.begin_epoch(session.model, probe(session, splits, state.contribution))
     state.add("balance_seconds", time.perf_counter() - start)
 
 
-def _first_contribution(session: Session, dataset: PoseDataset) -> dict[str, float]:
+def _first_contribution(session: Session, splits: dict[str, PoseDataset]) -> dict[str, float]:
     """Contribution over the probe, before the first step."""
     assert session.tracker is not None
     session.tracker.reset()
     session.model.eval()
     with torch.no_grad():
-        for batch in probe(session, dataset, {}).batches():
+        for batch in probe(session, splits, {}).batches():
             session.tracker.update(session.model, session.model.encode(batch), batch)
     return session.tracker.contribution(session.processes.sum)
 
@@ -247,7 +252,7 @@ def _end_epoch(run: RunDir, session: Session, splits: dict[str, PoseDataset]) ->
             "lower train.learning_rate or set train.clip_norm"
         )
     start = time.perf_counter()
-    session.strategy.end_epoch(session.model, probe(session, splits["train"], state.contribution))
+    session.strategy.end_epoch(session.model, probe(session, splits, state.contribution))
     state.add("balance_seconds", time.perf_counter() - start)
     state.add("contribution_seconds", contribution_seconds)
     line = _epoch_line(session, validation)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -73,15 +73,22 @@ class Session:
         return {
             "optimizer": self.optimizer.state_dict(),
             "strategy": self.strategy.state_dict(),
+            "strategy_modules": self.strategy.modules.state_dict(),
             "tracker": self.processes.gather(self.tracker.state_dict()) if self.tracker else {},
             "progress": {**vars(self.progress), "sums": self.processes.gather(sums)},
             "torch_rng": torch.get_rng_state(),
         }
 
+    def reset_optimizer(self, parameters: Iterable[torch.nn.Parameter]) -> None:
+        """Forget the momentum and running averages of some parameters, as if they were new."""
+        for parameter in parameters:
+            self.optimizer.state.pop(parameter, None)
+
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what ``state_dict`` returned; its tensors are on this process's device."""
         self.optimizer.load_state_dict(state["optimizer"])
         self.strategy.load_state_dict(state["strategy"])
+        self.strategy.modules.load_state_dict(state.get("strategy_modules", {}))
         if self.tracker:
             self.tracker.load_state_dict(self.processes.own(state["tracker"]))
         sums = {name: float(value) for name, value in self.processes.own(state["progress"]["sums"]).items()}
@@ -98,11 +105,15 @@ def training_batch(dataset: PoseDataset, session: Session) -> Batch:
     """This process's part of the batch the progress points at; the parts are equally large."""
     settings, progress, processes = session.recipe.train, session.progress, session.processes
     order = np.random.default_rng([settings.seed, 1, progress.epoch]).permutation(len(dataset))
+    order, coalition = session.strategy.visit(order, progress.epoch)
     start = progress.batch * settings.batch_size
-    batch = order[start : start + settings.batch_size]
-    positions = batch[: len(batch) // processes.world * processes.world][processes.rank :: processes.world]
+    places = np.arange(start, min(start + settings.batch_size, len(order)))
+    places = places[: len(places) // processes.world * processes.world][processes.rank :: processes.world]
     generator = np.random.default_rng([settings.seed, 2, progress.epoch, progress.batch, processes.rank])
-    return dataset.batch(positions, generator).to(processes.device)
+    batch = dataset.batch(order[places], generator)
+    if coalition is not None:
+        batch = replace(batch, present=batch.present & torch.from_numpy(coalition[places]))
+    return batch.to(processes.device)
 
 
 def train_epoch(
@@ -130,6 +141,7 @@ def train_epoch(
     count = batches_per_epoch(len(dataset), settings.batch_size)
     tracked = _tracked_batches(count, settings.batch_size, session.recipe.contribution.samples_per_epoch)
     session.model.train()
+    session.strategy.modules.train()
     while progress.batch < count:
         start = time.perf_counter()
         set_learning_rate(session.optimizer, learning_rate(settings, progress.step, settings.epochs * count))
@@ -149,7 +161,7 @@ def train_epoch(
 def _step(session: Session, batch: Batch, track: bool, flags: tuple[bool, bool]) -> tuple[bool, ...]:
     """One optimizer step; returns for each flag whether it is set in any process."""
     model, strategy, progress = session.model, session.strategy, session.progress
-    parameters = list(model.parameters())
+    parameters = [*model.parameters(), *strategy.modules.parameters()]
     session.optimizer.zero_grad(set_to_none=True)
     with session.processes.autocast():
         features = model.encode(batch)

@@ -1,0 +1,131 @@
+"""Our own strategy: train every subset of the sensors at once, and every sensor as if it were alone.
+
+A joint loss pays attention to whatever sensor is easiest, so the others' encoders get no gradient worth following once
+the strong ones explain the pose. Here each sensor answers by itself as well, and every sample is answered a second
+time by a random subset. No weights are tuned to contributions: nobody can be starved, because everybody has a loss
+that only they can lower.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Bool, Float
+from pydantic import Field
+from torch import Tensor
+
+from equipose import config
+from equipose.balance.base import BalanceStrategy, Setup
+from equipose.balance.readouts import alone
+from equipose.balance.sensor_losses import over_present
+from equipose.nn.experts_fusion import ExpertsFusion
+from equipose.nn.model import PoseModel
+from equipose.types import Batch, LossTerms, PoseOutput
+
+
+class EverySubsetSettings(config.Settings):
+    """Weights of the three terms beside the joint loss."""
+
+    alone: float = Field(default=1.0, ge=0)
+    """Weight of the mean pose error of each sensor by itself."""
+    subset: float = Field(default=1.0, ge=0)
+    """Weight of the pose error of a random subset of the sensors, drawn for each sample."""
+    confidence: float = Field(default=0.01, ge=0)
+    """Weight of the likelihood that teaches the `experts` fusion how sure each sensor is; no effect elsewhere."""
+
+
+class EverySubset(BalanceStrategy):
+    """Full set, every sensor alone, and a random subset of each sample, all through the one decoder.
+
+    ::
+
+        L = L(all) + a * mean_m L({m}) + s * L(S),    S drawn uniformly from the proper subsets for each sample
+
+    and, with the `experts` fusion, the Laplace likelihood of each expert's precision on errors through which no
+    gradient flows, so that confidence is learned without bending the answers.
+
+    Source: equipose. Related: modality dropout (Neverova et al., *ModDrop*, TPAMI 2016), unimodal losses (Wang et al.,
+    *What makes training multi-modal classification networks hard?*, CVPR 2020). Differs from both: the full set is
+    always trained too, so that its error does not pay for the subsets', and nothing is switched off after training:
+    the same decoder answers every subset.
+    """
+
+    Settings: ClassVar[type[config.Settings]] = EverySubsetSettings
+    candidates: ClassVar[tuple[Mapping[str, Any], ...]] = (
+        {},
+        {"alone": 0.3, "subset": 0.3},
+        {"alone": 0.3, "subset": 1.0},
+    )
+
+    settings: EverySubsetSettings  # narrows the base's
+
+    @classmethod
+    def strength_zero(cls) -> Mapping[str, Any]:
+        """All three weights zero."""
+        return {"alone": 0.0, "subset": 0.0, "confidence": 0.0}
+
+    def __init__(self, settings: EverySubsetSettings, modalities: tuple[str, ...]) -> None:
+        super().__init__(settings, modalities)
+        self._steps = 0
+
+    def setup(self, model: PoseModel, setup: Setup) -> None:
+        """Keep the loss, the seed of the subsets, and the mean over processes."""
+        self._loss, self._seed, self._mean = setup.loss, setup.seed, setup.mean
+
+    def objective(
+        self,
+        model: PoseModel,
+        features: dict[str, Tensor],
+        output: PoseOutput,
+        batch: Batch,
+        pose_loss: Float[Tensor, ""],
+    ) -> LossTerms:
+        """The joint loss and the three other terms."""
+        settings = self.settings
+        terms = {"pose": pose_loss}
+        if settings.alone:
+            errors = {m: self._loss(PoseOutput(pose), batch) for m, pose in alone(model, features).items()}
+            each = over_present(errors, batch, self._mean)
+            terms["alone"] = settings.alone / len(self.modalities) * each.sum()
+        if settings.subset and len(self.modalities) > 1:
+            inside = batch.present & self._subsets(batch)
+            terms["subset"] = settings.subset * self._loss(model.decode(features, inside), batch).mean()
+        if settings.confidence and isinstance(model.fusion, ExpertsFusion):
+            each = over_present(_surprise(model.fusion, model, features, batch), batch, self._mean)
+            terms["confidence"] = settings.confidence / len(self.modalities) * each.sum()
+        self._steps += 1
+        return LossTerms(terms)
+
+    def state_dict(self) -> dict[str, Any]:
+        """How many steps were done: the subsets' seed."""
+        return {"steps": self._steps}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what ``state_dict`` returned."""
+        self._steps = state["steps"]
+
+    def _subsets(self, batch: Batch) -> Bool[Tensor, "batch modality"]:
+        """A proper, not empty subset for each sample, uniform; a function of seed, step and sample alone."""
+        count = len(self.modalities)
+        generator = torch.Generator().manual_seed((self._seed * 1_000_003 + self._steps) % 2**63)
+        table = torch.randint(1, 2**count - 1, (4096,), generator=generator)
+        codes = table[batch.meta.sample.cpu() % 4096]
+        return (codes[:, None] >> torch.arange(count) & 1 == 1).to(batch.present.device)
+
+
+def _surprise(
+    fusion: ExpertsFusion, model: PoseModel, features: Mapping[str, Tensor], batch: Batch
+) -> dict[str, Float[Tensor, " batch"]]:
+    """Negative log likelihood of each expert's error, mean over joints, for its log precision s alone.
+
+    A Laplace density of the error's length r with scale exp(-s / 2): r exp(s / 2) - s / 2.
+    """
+    surprise = {}
+    for name in model.modalities:
+        answer, log_precision = fusion.expert(name, features[name].detach())
+        pose = model.mean_pose + answer.detach().reshape(-1, model.num_joints, 3)
+        error = torch.linalg.vector_norm(pose - batch.target, dim=-1)
+        surprise[name] = (error * torch.exp(0.5 * log_precision) - 0.5 * log_precision).mean(-1)
+    return surprise

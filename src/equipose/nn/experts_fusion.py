@@ -1,0 +1,81 @@
+"""Every sensor is an expert with an answer and a confidence; together they may correct the weighted mean.
+
+The base is the product of the experts' Gaussians: the mean of their answers, weighted per joint by precision, so that
+a sensor that knows little changes little. What sensors know only together is a correction on top, zero at first.
+A sensor alone is answered by its own expert, and the correction is off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from equipose.nn.decision_fusion import head
+from equipose.nn.fusion import Fusion, add_in_order
+
+_LARGEST = 8.0  # of the log precision, either sign: weights between sensors within a factor of 9 million
+
+
+class ExpertsFusion(Fusion):
+    """Precision-weighted mean of a head per sensor, and a learned correction where two or more sensors are there.
+
+    With mu_m the answer and s_m,j the log precision of sensor m for joint j, and S the sensors that are there::
+
+        y_j = sum_m exp(s_m,j) mu_m,j / sum_m exp(s_m,j) + [|S| > 1] C(sum_m W_m f_m + b_S)_j,    m in S
+
+    C is a perceptron whose last layer starts at zero, b_S a bias per coalition. Products of experts for missing
+    sensors: Wu and Goodman, *Multimodal generative models for scalable weakly-supervised learning*, NeurIPS 2018.
+    """
+
+    def __init__(self, modalities: Sequence[str], width: int, outputs: int) -> None:
+        super().__init__(modalities, width, outputs)
+        self.outputs, self.joints = outputs, outputs // 3
+        self.heads = nn.ModuleDict({name: head(width, outputs) for name in modalities})
+        self.confidence = nn.ModuleDict({name: nn.Linear(width, self.joints) for name in modalities})
+        self.weights = nn.ModuleDict({name: nn.Linear(width, 2 * width, bias=False) for name in modalities})
+        self.coalition = nn.Embedding(2 ** len(self.modalities), 2 * width)
+        self.out = nn.Linear(2 * width, outputs)
+        for parameter in self.confidence.parameters():
+            nn.init.zeros_(parameter)
+        nn.init.zeros_(self.coalition.weight)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def expert(
+        self, modality: str, feature: Float[Tensor, "batch width"]
+    ) -> tuple[Float[Tensor, "batch output"], Float[Tensor, "batch joint"]]:
+        """A sensor's answer (offset from the mean pose, metres) and its log precision per joint (metres^-2)."""
+        return self.heads[modality](feature), self.log_precision(modality, feature)
+
+    def log_precision(self, modality: str, feature: Float[Tensor, "batch width"]) -> Float[Tensor, "batch joint"]:
+        """How sure a sensor is of each joint."""
+        return _LARGEST * torch.tanh(self.confidence[modality](feature) / _LARGEST)
+
+    def part(self, modality: str, feature: Float[Tensor, "batch width"]) -> Float[Tensor, "batch part"]:
+        """Answer, precision, share of the correction's hidden layer, and the sensor's bit in the coalition."""
+        answer, precision = self.expert(modality, feature)
+        bit = torch.full_like(answer[:, :1], float(2 ** self.modalities.index(modality)))
+        return torch.cat([answer, precision.exp(), self.weights[modality](feature), bit], 1)
+
+    def absent(self, modality: str, feature: Float[Tensor, "batch width"]) -> Float[Tensor, "batch part"]:
+        """Nothing: precision zero, bit zero."""
+        return torch.zeros_like(self.part(modality, feature))
+
+    def combine(self, parts: Sequence[Float[Tensor, "batch part"]]) -> Float[Tensor, "batch output"]:
+        """Weighted mean and correction; zero (the mean pose) without any sensor."""
+        n, j = self.outputs, self.joints
+        precision = [part[:, n : n + j] for part in parts]
+        weighted = [
+            part[:, :n].reshape(-1, j, 3) * weight[..., None] for part, weight in zip(parts, precision, strict=True)
+        ]
+        # The smallest precision of a sensor that is there is exp(-8).
+        mean = add_in_order(weighted) / add_in_order(precision).clamp(min=1e-6)[..., None]
+        bits = [part[:, -1:] for part in parts]
+        several = add_in_order([(bit > 0).to(bit.dtype) for bit in bits]) > 1
+        code = add_in_order(bits)[:, 0].long()
+        hidden = add_in_order([part[:, n + j : -1] for part in parts]) + self.coalition(code)
+        correction = self.out(torch.relu(hidden))
+        return mean.flatten(1) + torch.where(several, correction, torch.zeros_like(correction))

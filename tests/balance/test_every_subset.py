@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from equipose.balance.base import Setup
+from equipose.balance.every_subset import EverySubset, EverySubsetSettings
+from equipose.nn.experts_fusion import ExpertsFusion
+
+
+def per_sample(output, batch):
+    return torch.linalg.vector_norm(output.joints - batch.target, dim=-1).mean(-1)
+
+
+def made(model, **settings):
+    strategy = EverySubset(EverySubsetSettings(**settings), model.modalities)
+    strategy.setup(model, Setup(loss=per_sample, seed=3))
+    return strategy
+
+
+def terms_of(strategy, model, batch):
+    features = model.encode(batch)
+    output = model.decode(features, batch.present)
+    return strategy.objective(model, features, output, batch, per_sample(output, batch).mean()).terms
+
+
+def with_experts(model):
+    torch.manual_seed(0)
+    model.fusion = ExpertsFusion(model.modalities, model.width, 3 * model.num_joints)
+    return model
+
+
+def test_alone_is_the_mean_error_of_each_sensor_by_itself(make_model, make_batch):
+    model, batch = make_model().eval(), make_batch()
+    found = terms_of(made(model, alone=2.0), model, batch)["alone"]
+    single = [
+        per_sample(model(batch, torch.zeros_like(batch.present).index_fill(1, torch.tensor([m]), True)), batch).mean()
+        for m in range(3)
+    ]
+    torch.testing.assert_close(found, 2.0 * torch.stack(single).mean())
+
+
+def test_subsets_are_proper_not_empty_and_all_occur(make_model, make_batch):
+    model = make_model().eval()
+    strategy = made(model)
+    seen = set()
+    for _ in range(20):
+        rows = strategy._subsets(make_batch(64))
+        assert rows.any(1).all() and not rows.all(1).any()
+        seen |= {tuple(row) for row in rows.tolist()}
+        strategy._steps += 1
+    assert len(seen) == 6
+
+
+def test_luck_belongs_to_the_sample_and_survives_a_resume(make_model, make_batch):
+    model, batch = make_model().eval(), make_batch()
+    first, second = made(model), made(model)
+    for _ in range(3):
+        terms_of(first, model, batch)
+    second.load_state_dict(first.state_dict())
+    assert torch.equal(first._subsets(batch), second._subsets(batch))
+    half = batch.select(torch.arange(8, 16))
+    assert torch.equal(first._subsets(batch)[8:], first._subsets(half))
+
+
+@pytest.mark.parametrize("missing", [0, 1, 2])
+def test_a_missing_sensor_adds_nothing(make_model, make_batch, missing):
+    model, batch = with_experts(make_model().eval()), make_batch()
+    batch.present[:, missing] = False
+    terms = terms_of(made(model), model, batch)
+    sum(terms.values()).backward()
+    name = model.modalities[missing]
+    assert all(p.grad is None or not p.grad.abs().sum() for p in model.parameters_of(name))
+    assert all(torch.isfinite(value) for value in terms.values())
+
+
+def test_confidence_learns_who_is_right_and_bends_no_answer(make_model, make_batch):
+    """With rgb's answers made nearly right and lidar's far off, only the precisions move, and they part."""
+    model, batch = with_experts(make_model().eval()), make_batch(64)
+    strategy = made(model, alone=0.0, subset=0.0, confidence=1.0)
+    answers = {m: model.fusion.expert(m, f)[0].detach() for m, f in model.encode(batch).items()}
+    goal = (batch.target - model.mean_pose).flatten(1)
+    with torch.no_grad():  # a last layer that is a constant: the mean of the goal, and a metre beside it
+        for name, offset in (("rgb", 0.0), ("lidar", 1.0)):
+            model.fusion.heads[name][-1].weight.zero_()
+            model.fusion.heads[name][-1].bias.copy_(goal.mean(0) + offset)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.05)
+    for _ in range(100):
+        optimizer.zero_grad()
+        terms_of(strategy, model, batch)["confidence"].backward()
+        assert all(p.grad is None or not p.grad.abs().sum() for p in model.parameters_of("rgb"))
+        assert model.fusion.heads["rgb"][-1].bias.grad is None
+        optimizer.step()
+    sure = {m: model.fusion.log_precision(m, f).mean().item() for m, f in model.encode(batch).items()}
+    assert sure["rgb"] > sure["lidar"] + 1.0
+    # The optimum of r exp(s / 2) - s / 2 over s: exp(-s / 2) is the mean error; a metre per axis makes sqrt(3).
+    assert sure["lidar"] == pytest.approx(-2 * torch.log(torch.tensor(3.0).sqrt()).item(), abs=0.3)
+    assert answers["wifi"].shape == (64, 9)
