@@ -38,6 +38,10 @@ VERBS: dict[str, Verb] = {
     "evaluate": Verb("evaluate:evaluate", "measure a run on the test split, every subset of its sensors"),
     "contributions": Verb("evaluate:contributions", "measure what each sensor of a run contributes"),
     "report": Verb("report:report", "write the page that explains one or several runs"),
+    "benchmark": Verb(
+        "benchmark:benchmark", "compare methods over fusions, splits and seeds, all tuned alike: one page"
+    ),
+    "benchmark report": Verb("benchmark:report", "write the page and table of a benchmark again from its cells"),
     "list": Verb("inspect:list_names", "list balance strategies, encoders, fusions, profits, presets"),
     "describe": Verb("inspect:describe", "explain one of the names that `list` shows, with its settings"),
     "config": Verb("inspect:config", "print or check a recipe"),
