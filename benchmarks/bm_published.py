@@ -163,7 +163,7 @@ def measure(args: argparse.Namespace) -> None:
                     f"{row['mean_pose_mpjpe_mm']:.1f}, room mean {row['room_mean_mpjpe_mm'] or float('nan'):.1f}",
                     flush=True,
                 )
-                args.out.write_text(json.dumps(result, indent=1) + "\n")
+                args.out.write_text(json.dumps(result) + "\n")
 
 
 def summary(files: list[Path]) -> None:

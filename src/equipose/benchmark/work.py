@@ -24,7 +24,6 @@ from equipose.errors import EquiposeError
 from equipose.files import write_text
 
 if TYPE_CHECKING:
-    from equipose.data.dataset import PoseDataset
     from equipose.train.run_dir import RunDir
 
 
@@ -192,12 +191,11 @@ def _measure(job: Job, run: RunDir) -> dict[str, Any]:
 def _test(run: RunDir, data: Path) -> dict[str, Any]:
     """Everything that comes from the test split; the run folder gets what `equipose evaluate` writes."""
     from equipose.contribution.result import load_npz
-    from equipose.data.dataset import datasets
     from equipose.train.evaluate import evaluate
 
     metrics = evaluate(run, data, quiet=True)
     contributions = load_npz(run.path / "contributions.npz")
-    recordings = _recordings(run, datasets(data, run.recipe.data)["test"])
+    recordings = _recordings(run)
     rows = [row for row in metrics["coalitions"] if row["modalities"]]
     oracles = ("mean_pose_mpjpe_mm", "room_mean_mpjpe_mm", "subject_mean_mpjpe_mm")
     test = {
@@ -225,25 +223,23 @@ def _test(run: RunDir, data: Path) -> dict[str, Any]:
     return {"parameters": metrics["parameters"], "test": _finite(test)}
 
 
-def _recordings(run: RunDir, split: PoseDataset) -> dict[str, Any]:
+def _recordings(run: RunDir) -> dict[str, Any]:
     """Mean error of every subset (without the empty one) on every test recording."""
     import numpy as np
 
-    from equipose.train.evaluate import load_model, predict_split
+    with np.load(run.path / "predictions.npz") as found:
+        _, first, index = np.unique(found["recording"], return_index=True, return_inverse=True)
+        samples = np.bincount(index)
 
-    found = predict_split(load_model(run, split), split, quiet=True)
-    _, first, index = np.unique(found.meta["recording"], return_index=True, return_inverse=True)
-    samples = np.bincount(index)
+        def means(errors: np.ndarray) -> list[list[float]]:
+            return [(np.bincount(index, row) / samples).round(4).tolist() for row in errors[1:]]
 
-    def means(errors: np.ndarray) -> list[list[float]]:
-        return [(np.bincount(index, row) / samples).round(4).tolist() for row in errors[1:]]
-
-    return {
-        **{name: found.meta[name][first].tolist() for name in ("environment", "subject", "action")},
-        "samples": samples.tolist(),
-        "mpjpe_mm": means(found.error_mm),
-        "pa_mpjpe_mm": means(found.pa_error_mm),
-    }
+        return {
+            **{name: found[name][first].tolist() for name in ("environment", "subject", "action")},
+            "samples": samples.tolist(),
+            "mpjpe_mm": means(found["error_mm"]),
+            "pa_mpjpe_mm": means(found["pa_error_mm"]),
+        }
 
 
 def _memory() -> dict[str, float | None]:

@@ -125,7 +125,13 @@ def evaluate(
         "peak_memory_mb": _peak_memory_mb(),
     }
     save_npz(run.path / "contributions.npz", contributions)
-    arrays: dict[str, Any] = {"joints": predictions.joints, "target": predictions.target, **predictions.meta}
+    arrays: dict[str, Any] = {
+        "joints": predictions.joints,
+        "target": predictions.target,
+        "error_mm": predictions.error_mm.astype(np.float32),
+        "pa_error_mm": predictions.pa_error_mm.astype(np.float32),
+        **predictions.meta,
+    }
     write_npz(run.path / "predictions.npz", arrays)
     write_scenes(run.path / "scenes.npz", splits["test"], predictions.joints, predictions.error_mm[-1])
     run.write_json("metrics.json", metrics)

@@ -176,7 +176,7 @@ def packet_rows(packets: Packets, quarters: tuple[Packets, ...]) -> tuple[Row, .
         compare(
             "csi_level_memory",
             "correlation of a packet's level with the next one's",
-            "whole",
+            "",
             [packets.level_memory.mean()],
             parts.of([q.level_memory.mean() for q in quarters]),
             "difference",
