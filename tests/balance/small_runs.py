@@ -12,7 +12,7 @@ from equipose.data.dataset import datasets
 from equipose.data.store import recording_table
 from equipose.modality import MODALITIES
 from equipose.skeleton import H36M17
-from equipose.train import fit
+from equipose.train import fit, probing
 from equipose.train.build import build_session
 from equipose.train.loop import train_epoch
 from equipose.train.processes import Processes
@@ -140,7 +140,7 @@ class Run:
         if session.tracker is not None:
             state.contribution = session.tracker.contribution(session.processes.sum)
         fit.validation_error(session, self.splits["validation"])
-        session.strategy.end_epoch(session.model, fit.probe(session, self.splits, state.contribution))
+        session.strategy.end_epoch(session.model, probing.probe(session, self.splits, state.contribution))
         state.epoch, state.batch, state.sums = state.epoch + 1, 0, {}
 
     def state(self):

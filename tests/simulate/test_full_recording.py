@@ -1,4 +1,4 @@
-"""A recording of MM-Fi's full length, read as code that was written for the real files reads it: numpy and scipy only."""
+"""A recording of MM-Fi's full length, read as code written for the real files reads it: numpy and scipy only."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_lidar_points(recording: Path) -> None:
     assert 900 < np.mean(counts) < 1600
     on_body = []
     for cloud, joints in zip(clouds[::10], truth[::10], strict=True):
-        camera_frame = np.stack([-cloud[:, 1], -cloud[:, 2], cloud[:, 0]], axis=1) + [0, -0.2, 0.1]
+        camera_frame = np.stack([-cloud[:, 1], -cloud[:, 2], cloud[:, 0]], axis=1) + np.array([0, -0.2, 0.1])
         nearest = np.linalg.norm(camera_frame[:, None] - joints, axis=-1).min(axis=1)
         on_body.append((nearest < 0.25).sum())
     assert 200 < np.mean(on_body) < 600  # floor and furniture near the feet count here

@@ -1,5 +1,7 @@
 """Training end to end on a tiny data set."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -157,6 +159,7 @@ def test_bfloat16_trains_and_is_evaluated_in_float32(packed, recipe, tmp_path):
 def test_a_diverged_run_says_so(packed, recipe, tmp_path):
     with pytest.raises(UsageError, match="diverged"):
         fit.train(recipe("train.optimizer=sgd", "train.learning_rate=1e30"), packed, tmp_path, "run")
+    assert json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "failed"
 
 
 def test_schedules():

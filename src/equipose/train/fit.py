@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from equipose.balance.base import Probe
 from equipose.config import Recipe
 from equipose.contribution.imbalance import normalised_entropy, positive_share
 from equipose.data.dataset import PoseDataset, datasets
@@ -23,10 +22,9 @@ from equipose.train.build import build_session, build_strategy, network
 from equipose.train.checkpoint import find_checkpoint, load_state, load_weights, save_checkpoint
 from equipose.train.interrupt import stop_on_signal
 from equipose.train.loop import Session, batches_per_epoch, train_epoch
+from equipose.train.probing import probe
 from equipose.train.processes import Processes, compute_device, launch, world_size
 from equipose.train.run_dir import RunDir
-from equipose.train.schedule import learning_rate
-from equipose.types import Batch
 
 OnStep = Callable[[int], None]
 """Called with the number of steps done since the last call."""
@@ -116,31 +114,6 @@ def validation_error(session: Session, dataset: PoseDataset) -> float:
     return float(1000.0 * total[0] / total[1])
 
 
-def probe(session: Session, splits: dict[str, PoseDataset], contribution: dict[str, float]) -> Probe:
-    """What a strategy may look at between two epochs."""
-    settings, processes = session.recipe.train, session.processes
-    steps = batches_per_epoch(len(splits["train"]), settings.batch_size)
-
-    def passes(dataset: PoseDataset) -> Iterator[Batch]:
-        count = min(max(settings.probe_samples, processes.world), len(dataset))
-        chosen = np.sort(np.random.default_rng([settings.seed, 4]).choice(len(dataset), count, replace=False))
-        mine = chosen[: count // processes.world * processes.world][processes.rank :: processes.world]
-        for start in range(0, len(mine), settings.batch_size):
-            yield dataset.batch(mine[start : start + settings.batch_size], None).to(processes.device)
-
-    return Probe(
-        epoch=session.progress.epoch,
-        epochs=settings.epochs,
-        learning_rate=learning_rate(settings, session.progress.step, settings.epochs * steps),
-        batches=lambda: passes(splits["train"]),
-        validation=lambda: passes(splits["validation"]),
-        loss=session.loss,
-        contribution=contribution,
-        all_reduce=processes.mean,
-        reset_optimizer=session.reset_optimizer,
-    )
-
-
 def _fit(
     make_run: Callable[[], RunDir],
     recipe: Recipe,
@@ -165,8 +138,13 @@ def _fit(
             for note in session.strategy.notes():
                 run.log(f"note: {note}")
                 print(f"note: {note}", file=sys.stderr)
-        with stop_on_signal() as stop_requested:
-            finished = _epochs(run, session, splits, stop_requested, on_step)
+        try:
+            with stop_on_signal() as stop_requested:
+                finished = _epochs(run, session, splits, stop_requested, on_step)
+        except Exception:
+            if processes.rank == 0:
+                run.set_status(state="failed")
+            raise
         if processes.rank == 0:
             seconds = sum(line["seconds"] for line in run.epochs())
             run.set_status(

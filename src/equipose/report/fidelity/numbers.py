@@ -16,10 +16,10 @@ METHOD = (
     "number, the difference. It is the mean over all pairs of a simulated and a real part.",
     "Tolerance: the 90th percentile of the same distance over all pairs of real parts (rooms, persons, stretches of a "
     "capture). Where the parts of the real data agree better than they can show, the smallest difference they can show "
-    "takes its place. Radar rows are means over movements, so their tolerance is the mean too: how far different people "
-    "doing the same movement lie apart. The rule knows nothing of the simulation.",
-    "Where the two cannot be held against each other, such as a setting of another instrument, the row is context: it is "
-    "shown with the reason and not judged.",
+    "takes its place. Radar rows are means over movements, so their tolerance is the mean too: how far different "
+    "people doing the same movement lie apart. The rule knows nothing of the simulation.",
+    "Where the two cannot be held against each other, such as a setting of another instrument, the row is context: it "
+    "is shown with the reason and not judged.",
     "The verdict compares the two: within means as near to the real parts as those to each other.",
     "Two or three real parts give a rough tolerance. Stretches of one capture from one device know nothing of other "
     "devices and rooms, so their tolerance is strict.",
