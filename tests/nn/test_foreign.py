@@ -10,6 +10,7 @@ from torch import nn
 from equipose.contribution.measure import mean_features, measure
 from equipose.errors import UsageError
 from equipose.fisher import diagonal_fisher
+from equipose.nn import foreign
 from equipose.nn.foreign import adapt
 from equipose.types import Cloud, PoseOutput, all_coalitions
 
@@ -227,7 +228,6 @@ class Twice(nn.Module):
     ("change", "message"),
     [
         ({"encoders": {}}, "no encoder"),
-        ({"encoders": {"image": lambda x: x}}, "expected an nn.Module"),
         ({"encoders": {"an.image": nn.Identity()}}, "cannot be called"),
         ({"encoders": {"keys": nn.Identity()}}, "cannot be called"),
         ({"encoders": {"thermal": nn.Identity()}}, "no input for 'thermal'"),
@@ -249,6 +249,11 @@ def test_what_does_not_fit_is_refused_with_a_reason(change, message):
     given = {"encoders": dict(net.towers), "fuse": net.fuse, "read": read, "examples": loader()} | change
     with pytest.raises(UsageError, match=message):
         adapt(net, **given)
+
+
+def test_a_function_is_no_encoder():
+    with pytest.raises(UsageError, match=r"expected an nn\.Module"):
+        foreign._checked({"image": torch.relu})
 
 
 def test_shared_encoders_are_refused():

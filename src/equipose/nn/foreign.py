@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from equipose.errors import UsageError
 from equipose.inspection import untouched
 from equipose.nn.foreign_batch import (
+    Parts,
     Read,
     as_batch,
     cropped,
@@ -168,7 +169,9 @@ class ForeignFusion(Fusion):
         return self.predict(parts).flatten(1) - self.offset
 
     def predict(self, parts: Sequence[Float[Tensor, "batch part"]]) -> Float[Tensor, "batch joint 3"]:
-        """The network's prediction."""
+        """The network's prediction; that of no sample is not asked for."""
+        if parts[0].shape[0] == 0:
+            return parts[0].new_zeros(0, len(self.offset) // 3, 3)
         features = {}
         for name, part in zip(self.modalities, parts, strict=True):
             shape = self._shapes[name]
@@ -209,7 +212,12 @@ def adapt(
     """
     _checked(encoders)
     names = tuple(encoders)
-    found = enough((parts_of(read(given), names) for given in examples), samples, lambda parts: len(parts[1]))
+
+    def checked() -> Iterator[Parts]:
+        for given in examples:
+            yield parts_of(read(given), names)
+
+    found = enough(checked(), samples, lambda parts: len(parts[1]))
     if not found:
         raise UsageError("found no batch in examples: give the training loader")
     inputs, target, _ = found[0]
@@ -229,7 +237,7 @@ def adapt(
     return model
 
 
-def _checked(encoders: Mapping[str, nn.Module]) -> None:
+def _checked(encoders: Mapping[str, Any]) -> None:
     if not encoders:
         raise UsageError("found no encoder: give encoders={'camera': net.camera, ...}")
     owner: dict[int, str] = {}

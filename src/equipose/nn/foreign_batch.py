@@ -87,7 +87,7 @@ def parts_of(read: Any, modalities: tuple[str, ...]) -> Parts:
 def padded(values: Tensor) -> Float[Tensor, "batch joint 3"]:
     """(batch,), (batch, output), (batch, joint, 1 to 3) as (batch, joint, 3), with zeros behind."""
     if values.ndim < 3:
-        values = values.reshape(values.shape[0], -1, 1)
+        values = values[..., None] if values.ndim == 2 else values[:, None, None]
     return values if values.shape[2] == 3 else nn.functional.pad(values, (0, 3 - values.shape[2]))
 
 

@@ -25,8 +25,8 @@ METHOD = (
     "devices and rooms, so their tolerance is strict.",
     "Outside is a finding, not always a fault: the remark under a row says where the instrument, the place or the task "
     "differ.",
-    "Within is not always a validation: some constants of the simulator were set from these recordings, as the remarks and "
-    "the simulator's documentation say. Such a row checks that the whole chain gives back what was put in.",
+    "Within is not always a validation: some constants of the simulator were set from these recordings, as the remarks "
+    "and the simulator's documentation say. Such a row checks that the whole chain gives back what was put in.",
 )
 
 
