@@ -23,6 +23,8 @@ _PUBLIC = {
     "PoseModel": "equipose.nn.model",
     "build_model": "equipose.nn.model",
     "shapley_of": "equipose.contribution.game",
+    "adapt": "equipose.nn.foreign",
+    "Balancer": "equipose.balance.balancer",
     "shapley_values": "equipose.contribution.shapley",
     "interactions": "equipose.contribution.shapley",
     "measure": "equipose.contribution.measure",
