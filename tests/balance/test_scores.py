@@ -17,7 +17,6 @@ from equipose.balance.scores import (
     errors_alone,
     excess_over_others,
     exp_score,
-    nll,
     present_means,
     present_weights,
     ratio_to_others,
@@ -35,8 +34,6 @@ def test_closed_forms():
     np.testing.assert_allclose(exp_score(errors, 2.0).numpy(), np.exp([0.0, -0.5, -1.0]), rtol=1e-6)
     assert skill(0.2, 0.8) == pytest.approx(0.75)
     assert skill(9.0, 0.8) == LOWEST_SKILL == skill(0.0, 0.0)
-    # the density exp(-e / sigma) / sigma
-    assert nll(0.3, 0.2) == pytest.approx(-math.log(math.exp(-0.3 / 0.2) / 0.2))
 
 
 @given(st.lists(st.floats(1e-3, 1.0), min_size=2, max_size=2))

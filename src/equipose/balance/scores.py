@@ -1,10 +1,9 @@
 """How well each sensor does alone, for rules that were made for classifiers and read a softmax.
 
-Three replacements of the probability of the right class, from the error e of a sensor's own pose:
+Two replacements of the probability of the right class, from the error e of a sensor's own pose:
 
 - ``exp``: mean of exp(-e / tau), in (0, 1]; tau is a running median of the fused pose's error.
 - ``skill``: 1 - mean e / mean error of no sensor at all (about the mean pose), clipped to [0.01, 1].
-- ``nll``: mean of e / sigma + log sigma, in place of a cross-entropy; sigma is a running mean of the fused error.
 
 None depends on the unit of length. All are means over the samples that have the sensor, in all processes: sums and
 counts are averaged over processes before they are divided, so that several processes find what one would.
@@ -41,11 +40,6 @@ def exp_score(errors: Float[Tensor, " *shape"], scale: float) -> Float[Tensor, "
 def skill(error: float, empty: float) -> float:
     """Share of the error without any sensor that a sensor removes, from 0.01 to 1; both in the same unit."""
     return min(max(1.0 - error / empty, LOWEST_SKILL), 1.0) if empty > 0 else LOWEST_SKILL
-
-
-def nll(error: float, sigma: float) -> float:
-    """Negative log-likelihood of a mean error under an exponential law of mean ``sigma``, same unit."""
-    return error / sigma + math.log(sigma)
 
 
 def pose_error(joints: Float[Tensor, "batch joint 3"], target: Float[Tensor, "batch joint 3"]) -> Tensor:
