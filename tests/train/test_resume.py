@@ -50,7 +50,7 @@ def test_a_run_stopped_in_mid_epoch_ends_with_the_same_weights(strategy, packed,
     with pytest.raises(Stop):
         fit.train(settings, packed, tmp_path, "broken", on_step=crash)
     broken = RunDir.open(tmp_path / "broken")
-    assert broken.status["state"] == "running"
+    assert broken.status["state"] == "failed"
     assert load_state(broken.checkpoint("last"))["progress"]["batch"] > 0, "stopped at an epoch's end by chance"
     fit.resume(broken, on_step=lambda steps: None)
     assert_equal_weights(weights(whole), weights(broken.path))
