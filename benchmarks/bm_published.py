@@ -189,7 +189,16 @@ def summary(files: list[Path]) -> None:
                     ("subject mean", "subject_mean_mpjpe_mm"),
                 )
             )
-            print(f"{key[0]:<7} {key[3]:<6} {data:<7} {sensors:<22} {errors} mm; {oracles}")
+            mean = sum(row["mpjpe_mm"] for row in mine) / len(mine)
+            print(f"{key[0]:<7} {key[3]:<6} {data:<7} {sensors:<22} {errors} mm, mean {mean:.1f}; {oracles}")
+    for sensors in ("wifi", "rgb"):
+        rows = [row for key, row in found.items() if key[1].startswith("room") and key[2] == sensors]
+        if rows:
+            errors, means = ([row[field] for row in rows] for field in ("mpjpe_mm", "mean_pose_mpjpe_mm"))
+            print(
+                f"{sensors} in {len(rows)} new rooms: {min(errors):.0f} to {max(errors):.0f}, mean "
+                f"{sum(errors) / len(rows):.0f} mm; mean pose {sum(means) / len(rows):.0f}"
+            )
     for split in ("S1", "S2"):
         people = ("alone" if split == "S1" else "nobody", "wifi", "people", split)
         nobody = ("nobody", "wifi", "nobody", split)

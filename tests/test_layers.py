@@ -8,7 +8,7 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "equipose"
 
 ROWS = [
-    {"skeleton", "modality", "types", "errors", "registry", "config", "progress", "inspection", "files"},
+    {"skeleton", "modality", "types", "errors", "registry", "config", "progress", "inspection", "files", "threads"},
     {"data"},
     {"simulate"},
     {"nn"},

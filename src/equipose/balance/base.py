@@ -1,8 +1,8 @@
 """What a balance strategy is: hooks into the one training loop, each a no-op by default.
 
-Before the first step ``setup`` is called once. The loop of one step, with the hooks in order::
+Before the first step ``setup`` is called once, and at each epoch's start ``begin_epoch`` and ``visit``, which says what
+samples come and which of their sensors. The loop of one step, with the hooks in order::
 
-    order, coalition = strategy.visit(order, epoch)  # which samples, and which of their sensors
     features = model.encode(batch)
     features = strategy.features(features, batch)
     output   = model.decode(features, batch.present)
@@ -141,7 +141,8 @@ class BalanceStrategy:
     ) -> tuple[Int[ndarray, " sample"], Bool[ndarray, "sample modality"] | None]:
         """Which samples the epoch visits, in order, and which sensors each may use; None stands for all.
 
-        Asked before every batch, so a pure function of its arguments and of what the epoch began with.
+        Asked when the epoch begins, and again when it is resumed in its middle: a pure function of its arguments and
+        of what the epoch began with.
 
         Args:
             order: a random permutation of the positions in the training split, equal in all processes.

@@ -15,7 +15,7 @@ from equipose import config
 from equipose.balance.base import BalanceStrategy, PerSampleLoss, Probe, Setup
 from equipose.balance.epoch_means import EpochMeans
 from equipose.balance.modulation import Modulation, Scale, adam_note
-from equipose.balance.readouts import Heads, as_output, detached
+from equipose.balance.readouts import Heads, detached
 from equipose.balance.scores import pose_error, present_means, present_weights
 from equipose.nn.model import PoseModel
 from equipose.types import Batch, LossTerms, PoseOutput
@@ -131,7 +131,7 @@ class Cggm(BalanceStrategy):
             turn = _turn(self._setup.loss, poses, kappas, output, batch, weights)
             error = self._setup.mean(pose_loss.detach())
             terms["direction"] = settings.direction * error * turn / len(kappas)
-        losses = [(self._setup.loss(as_output(pose), batch) * w).sum() for pose, w in _each(poses, weights)]
+        losses = [(self._setup.loss(PoseOutput(pose), batch) * w).sum() for pose, w in _each(poses, weights)]
         terms["heads"] = torch.stack(losses).sum()
         return LossTerms(terms)
 
@@ -211,7 +211,7 @@ def _turn(
 
 def _gradient(loss: PerSampleLoss, joints: Tensor, batch: Batch, create_graph: bool) -> Float[Tensor, "batch joint 3"]:
     """Gradient of each sample's pose error in its pose."""
-    (gradient,) = torch.autograd.grad(loss(as_output(joints), batch).sum(), joints, create_graph=create_graph)
+    (gradient,) = torch.autograd.grad(loss(PoseOutput(joints), batch).sum(), joints, create_graph=create_graph)
     return gradient
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from equipose import config
 from equipose.balance.base import BalanceStrategy, PerSampleLoss, Probe, Setup
-from equipose.balance.readouts import Heads, as_output
+from equipose.balance.readouts import Heads
 from equipose.balance.sensor_losses import WeightedMeans, over_present
 from equipose.inspection import untouched
 from equipose.nn.model import PoseModel
@@ -130,7 +130,7 @@ class GBlend(BalanceStrategy):
         if self.settings.blend == 0:
             return LossTerms({"pose": pose_loss})
         poses = self._heads().poses(model, features)
-        losses = over_present({m: self._loss(as_output(pose), batch) for m, pose in poses.items()}, batch, self._mean)
+        losses = over_present({m: self._loss(PoseOutput(pose), batch) for m, pose in poses.items()}, batch, self._mean)
         self._losses.add(losses.values, losses.counts)
         weights = self.weights()
         heads = torch.stack([weights[m] * losses.terms[m] for m in self.modalities]).sum()
@@ -223,4 +223,4 @@ def blended(gain: Mapping[str, float], overfitting: Mapping[str, float], least: 
 
 
 def _stacked(poses: list[Tensor], batch: Batch, loss: PerSampleLoss) -> Float[Tensor, "batch head"]:
-    return torch.stack([loss(as_output(pose), batch) for pose in poses], 1)
+    return torch.stack([loss(PoseOutput(pose), batch) for pose in poses], 1)

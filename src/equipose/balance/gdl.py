@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from equipose import config
 from equipose.balance.base import BalanceStrategy, Probe, Setup
-from equipose.balance.readouts import Heads, alone, as_output
+from equipose.balance.readouts import Heads, alone
 from equipose.balance.sensor_losses import WeightedMeans, over_present
 from equipose.nn.fusion import ConcatFusion
 from equipose.nn.model import PoseModel
@@ -129,7 +129,7 @@ class Gdl(BalanceStrategy):
             with _constant(model.fusion):
                 poses = alone(model, live)
         losses = over_present(
-            {name: self._loss(as_output(pose), batch) for name, pose in poses.items()}, batch, self._mean
+            {name: self._loss(PoseOutput(pose), batch) for name, pose in poses.items()}, batch, self._mean
         )
         self._means.add(losses.values, losses.counts)
         return LossTerms({"pose": pose_loss, "alone": self.settings.alpha * losses.sum()})

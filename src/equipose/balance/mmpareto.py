@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from equipose import config
 from equipose.balance.base import BalanceStrategy, Probe, Setup
-from equipose.balance.readouts import Heads, as_output
+from equipose.balance.readouts import Heads
 from equipose.balance.sensor_losses import WeightedMeans, over_present
 from equipose.nn.model import PoseModel
 from equipose.types import Batch, LossTerms, PoseOutput
@@ -93,7 +93,7 @@ class MmPareto(BalanceStrategy):
         assert isinstance(heads, Heads)
         poses = heads.poses(model, features)
         losses = over_present(
-            {name: self._loss(as_output(pose), batch) for name, pose in poses.items()}, batch, self._mean
+            {name: self._loss(PoseOutput(pose), batch) for name, pose in poses.items()}, batch, self._mean
         )
         self._losses.add(losses.values, losses.counts)
         return LossTerms({"pose": pose_loss, "heads": self.settings.strength * losses.sum()})

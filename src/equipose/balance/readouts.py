@@ -13,7 +13,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from equipose.nn.model import PoseModel
-from equipose.types import PoseOutput
 
 
 class Heads(nn.ModuleDict):
@@ -53,8 +52,3 @@ def pose_errors(
 ) -> dict[str, Float[Tensor, " batch"]]:
     """Modality -> MPJPE of each sample, metres."""
     return {name: torch.linalg.vector_norm(pose - target, dim=-1).mean(-1) for name, pose in poses.items()}
-
-
-def as_output(joints: Float[Tensor, "batch joint 3"]) -> PoseOutput:
-    """A pose as the run's loss takes it."""
-    return PoseOutput(joints)

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from equipose import config
 from equipose.balance.base import BalanceStrategy, Probe, Setup
-from equipose.balance.readouts import as_output
 from equipose.balance.sensor_losses import WeightedMeans, over_present
 from equipose.nn.decision_fusion import EnsembleFusion
 from equipose.nn.fusion import ConcatFusion
@@ -124,7 +123,7 @@ class ReconBoost(BalanceStrategy):
         if modality is None:
             return LossTerms({"pose": pose_loss})
         pose = stage_pose(model, features, output, batch, modality, self.settings.nu)
-        losses = over_present({modality: self._loss(as_output(pose), batch)}, batch, self._mean)
+        losses = over_present({modality: self._loss(PoseOutput(pose), batch)}, batch, self._mean)
         self._losses.add(losses.values, losses.counts)
         return LossTerms({"pose": pose_loss.detach(), "stage": losses.terms[modality]})
 

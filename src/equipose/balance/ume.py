@@ -11,7 +11,7 @@ from torch import Tensor
 
 from equipose import config
 from equipose.balance.base import BalanceStrategy, Probe, Setup
-from equipose.balance.readouts import alone, as_output
+from equipose.balance.readouts import alone
 from equipose.balance.sensor_losses import WeightedMeans, over_present
 from equipose.nn.decision_fusion import EnsembleFusion
 from equipose.nn.model import PoseModel
@@ -96,7 +96,7 @@ class Ume(BalanceStrategy):
         """The sum of the sensors' own losses; the joint one is only recorded, unless it has a weight."""
         poses = alone(model, features)
         losses = over_present(
-            {name: self._loss(as_output(pose), batch) for name, pose in poses.items()}, batch, self._mean
+            {name: self._loss(PoseOutput(pose), batch) for name, pose in poses.items()}, batch, self._mean
         )
         self._means.add(losses.values, losses.counts)
         joint = self.settings.joint

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from equipose.benchmark.work import Job, Message, run_job
+from equipose.threads import one_thread
 
-THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _PATIENCE = 120.0
 
 
@@ -55,7 +55,7 @@ class LocalExecutor:
         context = multiprocessing.get_context("spawn")
         mine, theirs = context.Pipe(duplex=False)
         process = context.Process(target=_child, args=(job, theirs, os.getpid()), name=job.name, daemon=True)
-        with _one_thread():
+        with one_thread():
             process.start()
         theirs.close()
         self._running[job.name] = _Running(process, mine)
@@ -138,18 +138,3 @@ def _ending(code: int | None) -> str:
             return "its process was stopped (SIGTERM)"
         return f"its process was killed ({name}); the machine may be out of memory: try fewer --jobs"
     return f"its process ended with code {code} and without a word"
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Processes that start inside use one thread each."""
-    before = {name: os.environ.get(name) for name in THREADS}
-    os.environ.update(dict.fromkeys(THREADS, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value

@@ -30,6 +30,7 @@ from equipose.simulate.matfile import csi_file, npy_file
 from equipose.simulate.motion import FRAME_RATE_HZ
 from equipose.simulate.room import Room
 from equipose.simulate.wifi_channel import room_drift
+from equipose.threads import one_thread
 
 SIMULATED = ("rgb", "infra1", "infra2", "depth", "lidar", "mmwave", "wifi")
 """Sensors that can be written, in the order in which they are."""
@@ -50,7 +51,6 @@ DISK_BYTES = {
 """Disk space per frame in blocks of 4096 bytes, measured."""
 
 _PARTIAL = ".partial"
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -252,21 +252,6 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Spawned workers inherit the environment, and numpy reads it when they import it."""
-    before = {name: os.environ.get(name) for name in _THREADS}
-    os.environ.update(dict.fromkeys(_THREADS, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-
-
 def _leave_interrupts_to_the_parent() -> None:
     """Ctrl-C reaches all processes; workers finish the recording at hand, and the parent starts no more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -276,7 +261,7 @@ def _run(root: Path, todo: list[RecordingJob], jobs: int, show: bool) -> None:
     context = multiprocessing.get_context("spawn")
     frames = sum(job.frames for job in todo)
     with (
-        _one_thread(),
+        one_thread(),
         _bar(frames, show) as advance,
         ProcessPoolExecutor(jobs, mp_context=context, initializer=_leave_interrupts_to_the_parent) as pool,
     ):

@@ -101,11 +101,16 @@ def batches_per_epoch(num_samples: int, batch_size: int) -> int:
     return max(1, num_samples // batch_size)
 
 
-def training_batch(dataset: PoseDataset, session: Session) -> Batch:
+def epoch_visits(dataset: PoseDataset, session: Session) -> tuple[np.ndarray, np.ndarray | None]:
+    """The epoch's samples in order, (sample,) positions, and the sensors each may use, (sample, modality) or all."""
+    epoch = session.progress.epoch
+    order = np.random.default_rng([session.recipe.train.seed, 1, epoch]).permutation(len(dataset))
+    return session.strategy.visit(order, epoch)
+
+
+def training_batch(dataset: PoseDataset, session: Session, order: np.ndarray, coalition: np.ndarray | None) -> Batch:
     """This process's part of the batch the progress points at; the parts are equally large."""
     settings, progress, processes = session.recipe.train, session.progress, session.processes
-    order = np.random.default_rng([settings.seed, 1, progress.epoch]).permutation(len(dataset))
-    order, coalition = session.strategy.visit(order, progress.epoch)
     start = progress.batch * settings.batch_size
     places = np.arange(start, min(start + settings.batch_size, len(order)))
     places = places[: len(places) // processes.world * processes.world][processes.rank :: processes.world]
@@ -142,10 +147,11 @@ def train_epoch(
     tracked = _tracked_batches(count, settings.batch_size, session.recipe.contribution.samples_per_epoch)
     session.model.train()
     session.strategy.modules.train()
+    order, coalition = epoch_visits(dataset, session)
     while progress.batch < count:
         start = time.perf_counter()
         set_learning_rate(session.optimizer, learning_rate(settings, progress.step, settings.epochs * count))
-        batch = training_batch(dataset, session)
+        batch = training_batch(dataset, session, order, coalition)
         stop, due = _step(session, batch, progress.batch in tracked, (stop_requested(), save_due()))
         progress.batch += 1
         progress.step += 1
