@@ -126,6 +126,9 @@ class ModelSettings(Settings):
     """Length of each sensor's feature vector."""
     encoders: dict[str, str] = {}
     """Modality -> encoder name, where it should differ from the modality's own kind."""
+    pairs: tuple[str, ...] = ()
+    """2D joints and a cloud that are brought together before the fusion, such as rgb+lidar: the cloud's depth along
+    each joint's ray (``nn.ray_lift``). A pair of which a sensor is not in data.modalities is left out."""
 
     @field_validator("encoders")
     @classmethod
@@ -134,6 +137,20 @@ class ModelSettings(Settings):
             if name not in MODALITIES:
                 raise ValueError(str(unknown_name("modality", name, MODALITIES)))
         return encoders
+
+    @field_validator("pairs")
+    @classmethod
+    def _joints_and_cloud(cls, pairs: tuple[str, ...]) -> tuple[str, ...]:
+        for pair in pairs:
+            names = pair.split("+")
+            for name in names:
+                if name not in MODALITIES:
+                    raise ValueError(str(unknown_name("modality", name, MODALITIES)))
+            if [MODALITIES[name].kind for name in names] != ["joints2d", "cloud"]:
+                raise ValueError(f"found the pair {pair}, expected 2D joints and a cloud, such as rgb+lidar")
+        if len(set(pairs)) != len(pairs):
+            raise ValueError(f"a pair is named twice in {', '.join(pairs)}: name each once")
+        return pairs
 
 
 class BalanceSettings(Settings):

@@ -146,6 +146,21 @@ def test_page_and_table_come_from_the_cells_alone(made):
     assert [float(line["mpjpe_mm"]) for line in joint] == pytest.approx(expected)
 
 
+def test_the_markdown_has_every_method_and_subset(made):
+    out, recipe, files = made
+    write_benchmark(out)
+    blocks = (out / "benchmark.md").read_text().split("\n\n")
+    tables = [[line.split(" | ") for line in block.splitlines()] for block in blocks if block.startswith("|")]
+    main, subsets, gap = tables
+    assert all(len({len(line) for line in table}) == 1 for table in tables), "a row is as wide as its head"
+    assert [line[0] for line in main[2:]] == ["| joint", "| good <b>", "| bad"]
+    errors, samples, _ = plain(files, (0, 1, 2), is_bad)
+    expected = (errors[:, -1] * samples).sum() / (3 * samples.sum())
+    assert main[4][2].startswith(f"{expected:.1f} [")
+    assert subsets[0][1:] == ["R", "L", "M", "RL", "RM", "LM", "RLM |"] and len(subsets) == 2 + 3 + 1
+    assert gap[0][1:] == ["RGB", "LiDAR", "mmWave", "RGB + LiDAR |"] and gap[2][1].count("%") == 1
+
+
 def test_a_missing_cell_is_named_and_the_rest_is_shown(made):
     out, recipe, _ = made
     gone = next((out / "cells").glob("final_joint_concat_P1-manual_s1_*.json"))

@@ -191,6 +191,9 @@ class BalanceStrategy:
     def after_step(self, model: PoseModel) -> None:
         """Called after every optimizer step: proximal steps, path integrals."""
 
+    def before_validation(self, model: PoseModel, probe: Probe) -> None:
+        """Called after each epoch's last step, before the validation error is measured."""
+
     def end_epoch(self, model: PoseModel, probe: Probe) -> None:
         """Called after each epoch's last step and its validation."""
 

@@ -17,7 +17,8 @@ from pydantic import Field
 from torch import Tensor
 
 from equipose import config
-from equipose.balance.base import BalanceStrategy, Setup
+from equipose.balance.base import BalanceStrategy, Probe, Setup
+from equipose.balance.held_out_trust import fit_trust
 from equipose.balance.readouts import alone
 from equipose.balance.sensor_losses import over_present
 from equipose.nn.experts_fusion import ExpertsFusion
@@ -34,6 +35,13 @@ class EverySubsetSettings(config.Settings):
     """Weight of the pose error of a random subset of the sensors, drawn for each sample."""
     confidence: float = Field(default=0.01, ge=0)
     """Weight of the likelihood that teaches the `experts` fusion how sure each sensor is; no effect elsewhere."""
+    trust_steps: int = Field(default=30, ge=0)
+    """Steps after each epoch that teach the `experts` fusion how far to trust each sensor, on held-out people (the
+    validation split; `train.probe_samples` of its samples); no effect elsewhere. 0: the trust of the training."""
+    trust_rate: float = Field(default=0.05, gt=0)
+    """Learning rate of those steps."""
+    trust_decay: float = Field(default=2.5e-4, ge=0)
+    """How strongly trust is pulled back to that of the training, in units of the loss."""
 
 
 class EverySubset(BalanceStrategy):
@@ -44,7 +52,9 @@ class EverySubset(BalanceStrategy):
         L = L(all) + a * mean_m L({m}) + s * L(S),    S drawn uniformly from the proper subsets for each sample
 
     and, with the `experts` fusion, the Laplace likelihood of each expert's precision on errors through which no
-    gradient flows, so that confidence is learned without bending the answers.
+    gradient flows, so that confidence is learned without bending the answers. Training data flatter a sensor that
+    recognises them, so after each epoch a few numbers per coalition, the trust, are fitted to held-out people
+    (``held_out_trust``). The validation error of such a run has seen those people: compare it with others' with care.
 
     Source: equipose. Related: modality dropout (Neverova et al., *ModDrop*, TPAMI 2016), unimodal losses (Wang et al.,
     *What makes training multi-modal classification networks hard?*, CVPR 2020). Differs from both: the full set is
@@ -63,8 +73,8 @@ class EverySubset(BalanceStrategy):
 
     @classmethod
     def strength_zero(cls) -> Mapping[str, Any]:
-        """All three weights zero."""
-        return {"alone": 0.0, "subset": 0.0, "confidence": 0.0}
+        """No term but the joint loss, and no held-out trust."""
+        return {"alone": 0.0, "subset": 0.0, "confidence": 0.0, "trust_steps": 0}
 
     def __init__(self, settings: EverySubsetSettings, modalities: tuple[str, ...]) -> None:
         super().__init__(settings, modalities)
@@ -98,6 +108,20 @@ class EverySubset(BalanceStrategy):
         self._steps += 1
         return LossTerms(terms)
 
+    def before_validation(self, model: PoseModel, probe: Probe) -> None:
+        """Fit the trust; its state is the fusion's, saved with the weights."""
+        settings = self.settings
+        if settings.trust_steps and isinstance(model.fusion, ExpertsFusion):
+            fit_trust(
+                model,
+                probe.validation(),
+                self._loss,
+                settings.trust_steps,
+                settings.trust_rate,
+                settings.trust_decay,
+                self._mean,
+            )
+
     def state_dict(self) -> dict[str, Any]:
         """How many steps were done: the subsets' seed."""
         return {"steps": self._steps}
@@ -123,7 +147,7 @@ def _surprise(
     A Laplace density of the error's length r with scale exp(-s / 2): r exp(s / 2) - s / 2.
     """
     surprise = {}
-    for name in model.modalities:
+    for name in model.names:
         answer, log_precision = fusion.expert(name, features[name].detach())
         pose = model.mean_pose + answer.detach().reshape(-1, model.num_joints, 3)
         error = torch.linalg.vector_norm(pose - batch.target, dim=-1)

@@ -167,11 +167,11 @@ def stage_pose(
         metres, camera frame; with gradient for that sensor's encoder and its part of the fusion only.
     """
     nothing = torch.zeros_like(features[modality][:1])
-    absent = {name: model.fusion.absent(name, nothing).detach() for name in model.modalities}
+    absent = {name: model.fusion.absent(name, nothing).detach() for name in model.names}
     part = model.fusion.part(modality, features[modality])
     with torch.no_grad():
         base = _pose(model, list(absent.values()))
-    parts = [part if name == modality else absent[name].expand_as(part) for name in model.modalities]
+    parts = [part if name == modality else absent[name].expand_as(part) for name in model.names]
     own = _pose(model, parts) - base
     count = batch.present.sum(1).clamp(min=1).to(own.dtype)[:, None, None]
     if not isinstance(model.fusion, ConcatFusion):

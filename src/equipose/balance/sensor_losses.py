@@ -42,15 +42,15 @@ def over_present(
     """Mean of each sensor's losses over the samples that have it; every process must call.
 
     Args:
-        losses: modality -> loss of each sample.
+        losses: modality, or pair such as ``rgb+lidar``, -> loss of each sample.
         batch: says which sample has which sensor.
         mean: mean of a tensor over processes.
         usable: modality -> which of these samples count; None means all.
     """
     names = list(losses)
     stacked = torch.stack([losses[name] for name in names])
-    columns = [batch.modalities.index(name) for name in names]
-    inside = batch.present[:, columns].T
+    columns = [[batch.modalities.index(each) for each in name.split("+")] for name in names]
+    inside = torch.stack([batch.present[:, both].all(1) for both in columns])
     if usable is not None:
         inside = inside & torch.stack([usable[name] for name in names])
     weight = inside.to(stacked.dtype)

@@ -42,6 +42,19 @@ class Spring:
             torch._foreach_mul_(way, fraction)
             torch._foreach_add_(self._parameters, way, alpha=largest)
 
+    def settle(self, rate: float) -> None:
+        """Move every parameter in place to theta' + c (theta* - theta') / (1 + c), c = ``rate * k``.
+
+        That is the minimiser of 1/2 |theta - theta'|^2 + rate * energy(theta), theta' the parameters before: an
+        implicit step, which no rate makes unstable.
+        """
+        with torch.no_grad():
+            step = torch._foreach_mul(self._stiffness, rate)
+            torch._foreach_div_(step, torch._foreach_add(step, 1.0))
+            way = torch._foreach_sub(self._anchors, self._parameters)
+            torch._foreach_mul_(way, step)
+            torch._foreach_add_(self._parameters, way)
+
 
 class _Energy(torch.autograd.Function):
     @staticmethod

@@ -8,7 +8,7 @@
     DIR/failed/          a text file per failed cell, removed when it succeeds
     DIR/runs/            run folders as `equipose train` makes them
     DIR/logs/            what the cells printed
-    DIR/results.csv, DIR/benchmark.html
+    DIR/results.csv, DIR/benchmark.md, DIR/benchmark.html
 """
 
 from __future__ import annotations

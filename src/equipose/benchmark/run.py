@@ -13,6 +13,7 @@ from equipose.benchmark.executors import Executor, LocalExecutor
 from equipose.benchmark.folder import State, check_folder, known, locked, prepare, saved_recipe
 from equipose.benchmark.grid import resolved, run_grid
 from equipose.benchmark.live import view
+from equipose.benchmark.markdown import write_markdown
 from equipose.benchmark.page import write_page
 from equipose.benchmark.plan import candidates, conditions, unknown_finals, wanted
 from equipose.benchmark.recipe import BenchmarkRecipe, base_recipe, subset_sensors
@@ -56,7 +57,7 @@ def benchmark(
 
 
 def write_benchmark(out: Path) -> Path:
-    """Write ``results.csv`` and ``benchmark.html`` of a benchmark folder from its cells alone.
+    """Write ``results.csv``, ``benchmark.md`` and ``benchmark.html`` of a benchmark folder from its cells alone.
 
     Returns:
         The page.
@@ -68,6 +69,7 @@ def write_benchmark(out: Path) -> Path:
     if not any(cell.test is not None for cell in study.cells):
         raise DataError(f"{out} has no finished cell yet; go on with: equipose benchmark RECIPE DATA --out {out}")
     write_csv(out / "results.csv", study)
+    write_markdown(out / "benchmark.md", study)
     return write_page(out / "benchmark.html", study)
 
 

@@ -23,7 +23,7 @@ def benchmark(
     Args:
         recipe: YAML file with the methods and where they are compared, such as benchmarks/tiny.yaml.
         data: a packed folder, or an MM-Fi folder as it is.
-        out: folder of the cells, run folders, results.csv and benchmark.html.
+        out: folder of the cells, run folders, results.csv, benchmark.md and benchmark.html.
         jobs: trainings at a time, one thread each.
         seeds: in place of the recipe's; name all that the page should hold.
         cluster: run the cells on a Ray cluster that sees the same folders; --jobs says how many at a time.
@@ -57,7 +57,7 @@ def benchmark(
 
 
 def report(folder: Path) -> int:
-    """Write results.csv and benchmark.html of a benchmark folder again, from its cells alone.
+    """Write results.csv, benchmark.md and benchmark.html of a benchmark folder again, from its cells alone.
 
     The page may be made while the benchmark runs; it says which cells are missing.
 

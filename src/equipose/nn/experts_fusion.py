@@ -28,7 +28,14 @@ class ExpertsFusion(Fusion):
 
     C is a perceptron whose last layer starts at zero, b_S a bias per coalition. Products of experts for missing
     sensors: Wu and Goodman, *Multimodal generative models for scalable weakly-supervised learning*, NeurIPS 2018.
+
+    In evaluation mode a trust is laid over this: per coalition S an offset o_S,m of every log precision, a gate g_S,m
+    of every sensor's share W_m f_m, and a gate of the whole correction. It starts neutral and no gradient of the
+    training reaches it; see ``balance.held_out_trust``.
     """
+
+    offset: Tensor
+    gate: Tensor
 
     def __init__(self, modalities: Sequence[str], width: int, outputs: int) -> None:
         super().__init__(modalities, width, outputs)
@@ -43,6 +50,9 @@ class ExpertsFusion(Fusion):
         nn.init.zeros_(self.coalition.weight)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
+        count = len(self.modalities)
+        self.register_buffer("offset", torch.zeros(2**count, count))
+        self.register_buffer("gate", torch.ones(2**count, count + 1))
 
     def expert(
         self, modality: str, feature: Float[Tensor, "batch width"]
@@ -67,15 +77,20 @@ class ExpertsFusion(Fusion):
     def combine(self, parts: Sequence[Float[Tensor, "batch part"]]) -> Float[Tensor, "batch output"]:
         """Weighted mean and correction; zero (the mean pose) without any sensor."""
         n, j = self.outputs, self.joints
-        precision = [part[:, n : n + j] for part in parts]
-        weighted = [
-            part[:, :n].reshape(-1, j, 3) * weight[..., None] for part, weight in zip(parts, precision, strict=True)
-        ]
-        # The smallest precision of a sensor that is there is exp(-8).
-        mean = add_in_order(weighted) / add_in_order(precision).clamp(min=1e-6)[..., None]
         bits = [part[:, -1:] for part in parts]
         several = add_in_order([(bit > 0).to(bit.dtype) for bit in bits]) > 1
         code = add_in_order(bits)[:, 0].long()
-        hidden = add_in_order([part[:, n + j : -1] for part in parts]) + self.coalition(code)
-        correction = self.out(torch.relu(hidden))
+        precision = [part[:, n : n + j] for part in parts]
+        shares = [part[:, n + j : -1] for part in parts]
+        if not self.training:
+            precision = [each * self.offset[code, m, None].exp() for m, each in enumerate(precision)]
+            shares = [each * self.gate[code, m, None] for m, each in enumerate(shares)]
+        weighted = [
+            part[:, :n].reshape(-1, j, 3) * weight[..., None] for part, weight in zip(parts, precision, strict=True)
+        ]
+        # The smallest precision of a sensor that is there is exp(-8), and trust takes little of it.
+        mean = add_in_order(weighted) / add_in_order(precision).clamp(min=1e-6)[..., None]
+        correction = self.out(torch.relu(add_in_order(shares) + self.coalition(code)))
+        if not self.training:
+            correction = correction * self.gate[code, -1:]
         return mean.flatten(1) + torch.where(several, correction, torch.zeros_like(correction))

@@ -14,6 +14,7 @@ from equipose.errors import UsageError, unknown_name
 from equipose.modality import MODALITIES, ModalitySpec
 from equipose.nn.encoders.base import DEFAULT_ENCODER, TYPICAL_CENTRE, EncoderClass, InputLayout
 from equipose.nn.fusion import Fusion
+from equipose.nn.ray_lift import RayLift
 from equipose.registry import ENCODERS, FUSION
 from equipose.types import Batch, PoseOutput
 
@@ -28,6 +29,8 @@ class PoseModel(nn.Module):
         num_joints: joints of a pose.
         width: length of a sensor's feature.
         encoders: modality -> encoder.
+        pairs: such as ``rgb+lidar`` -> a network for what two sensors tell only together, see ``ray_lift``.
+        names: the modalities, then the pairs; each has a feature and a part in the fusion.
         fusion: features to pose.
         mean_pose: (joint, 3) metres, camera frame; a buffer.
     """
@@ -41,17 +44,20 @@ class PoseModel(nn.Module):
         fusion: Fusion,
         mean_pose: Float[Tensor, "joint 3"],
         width: int,
+        pairs: Mapping[str, nn.Module] | None = None,
     ) -> None:
         super().__init__()
         self.modalities = tuple(modalities)
         self.num_joints = mean_pose.shape[0]
         self.width = width
         self.encoders = nn.ModuleDict({name: encoders[name] for name in self.modalities})
+        self.pairs = nn.ModuleDict(pairs or {})
+        self.names = (*self.modalities, *self.pairs)
         self.fusion = fusion
         self.register_buffer("mean_pose", mean_pose.detach().clone().float())
 
     def encode(self, batch: Batch) -> dict[str, Float[Tensor, "batch width"]]:
-        """One feature per modality, each from that sensor's input alone.
+        """One feature per modality, each from that sensor's input alone, then one per pair.
 
         Raises:
             UsageError: if the batch lacks a modality of the model.
@@ -62,7 +68,11 @@ class PoseModel(nn.Module):
                 f"the batch has no input for {', '.join(missing)}; it has {', '.join(batch.inputs)}. "
                 f"The model was built for {', '.join(self.modalities)}: set data.modalities to the same sensors"
             )
-        return {name: self.encoders[name](batch.inputs[name]) for name in self.modalities}
+        features = {name: self.encoders[name](batch.inputs[name]) for name in self.modalities}
+        for name, pair in self.pairs.items():
+            both = name.split("+")
+            features[name] = pair(*(batch.inputs[each] for each in both), *(features[each] for each in both))
+        return features
 
     def decode(
         self,
@@ -75,10 +85,11 @@ class PoseModel(nn.Module):
         Args:
             features: from ``encode``.
             coalition: which sensors each sample may use.
-            baseline: what stands in for the feature of a sensor outside the coalition; zero where None.
+            baseline: what stands in for the feature of a sensor outside the coalition; zero where None, and for a
+                pair of which a sensor is outside.
         """
         parts, substitutes = self._parts(features, baseline)
-        return PoseOutput(self._pose(_mix(parts, substitutes, coalition)))
+        return PoseOutput(self._pose(_mix(parts, substitutes, self._with_pairs(coalition))))
 
     def decode_coalitions(
         self,
@@ -96,12 +107,11 @@ class PoseModel(nn.Module):
             metres, camera frame.
         """
         parts, substitutes = self._parts(features, baseline)
-        present_parts = _mix(parts, substitutes, present)
+        present_parts = _mix(parts, substitutes, self._with_pairs(present))
         poses = []
-        for inside in coalitions.tolist():
+        for inside in self._with_pairs(coalitions).tolist():
             chosen = [
-                present_parts[m] if inside[m] else substitutes[m].expand_as(parts[m])
-                for m in range(len(self.modalities))
+                present_parts[m] if inside[m] else substitutes[m].expand_as(parts[m]) for m in range(len(self.names))
             ]
             poses.append(self._pose(chosen))
         return torch.stack(poses)
@@ -123,11 +133,11 @@ class PoseModel(nn.Module):
         return {f"{prefix}.{name}": p for name, p in self.encoders[modality].named_parameters()}
 
     def shared_parameters(self) -> list[nn.Parameter]:
-        """The parameters that belong to no single encoder: the fusion's."""
-        return list(self.fusion.parameters())
+        """The parameters that belong to no single encoder: those of the pairs and the fusion."""
+        return [*self.pairs.parameters(), *self.fusion.parameters()]
 
     def parameter_counts(self) -> dict[str, int]:
-        """How many numbers each encoder learns, and ``shared``: those of the fusion."""
+        """How many numbers each encoder learns, and ``shared``: the others."""
         parts = {name: self.parameters_of(name) for name in self.modalities} | {"shared": self.shared_parameters()}
         return {name: sum(p.numel() for p in parameters) for name, parameters in parts.items()}
 
@@ -136,14 +146,21 @@ class PoseModel(nn.Module):
         features: Mapping[str, Float[Tensor, "batch width"]],
         baseline: Mapping[str, Float[Tensor, " width"]] | None,
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """Per modality: the fusion's part of each sample (batch, part), and that of the substitute (1, part)."""
+        """Per name: the fusion's part of each sample (batch, part), and that of the substitute (1, part)."""
         parts, substitutes = [], []
-        for name in self.modalities:
+        for name in self.names:
             feature = features[name]
-            substitute = feature.new_zeros(self.width) if baseline is None else baseline[name].to(feature)
+            substitute = feature.new_zeros(self.width)
+            if baseline is not None and name in self.modalities:
+                substitute = baseline[name].to(feature)
             parts.append(self.fusion.part(name, feature))
             substitutes.append(self.fusion.absent(name, substitute[None]))
         return parts, substitutes
+
+    def _with_pairs(self, inside: Bool[Tensor, "row modality"]) -> Bool[Tensor, "row name"]:
+        """A column more for each pair: true where both of its sensors are inside."""
+        columns = [[self.modalities.index(each) for each in name.split("+")] for name in self.pairs]
+        return torch.cat([inside, *(inside[:, both].all(1, keepdim=True) for both in columns)], 1)
 
     def _pose(self, parts: Sequence[Tensor]) -> Float[Tensor, "batch joint 3"]:
         offset = self.fusion.combine(parts)
@@ -213,9 +230,17 @@ def build_model(
                 centre=centre,
             )
             encoders[name] = _build_encoder(settings, MODALITIES[name], layout)
+        pairs: dict[str, nn.Module] = {}
+        for name in settings.pairs:
+            if all(each in modalities for each in name.split("+")):
+                torch.manual_seed(_seed(generator_seed, name))
+                image = MODALITIES[name.split("+")[0]]
+                shape = _frame_shape(image, (shapes or {}).get(image.name))
+                pairs[name] = RayLift(shape[0], mean_pose, settings.width)
         torch.manual_seed(_seed(generator_seed, "fusion"))
-        fusion = FUSION[settings.fusion](tuple(modalities), settings.width, 3 * num_joints)
-    return PoseModel(modalities, encoders, fusion, mean_pose, settings.width)
+        names = (*modalities, *pairs)
+        fusion = FUSION[settings.fusion](names, settings.width, 3 * num_joints)
+    return PoseModel(modalities, encoders, fusion, mean_pose, settings.width, pairs)
 
 
 def _build_encoder(settings: ModelSettings, spec: ModalitySpec, layout: InputLayout) -> nn.Module:

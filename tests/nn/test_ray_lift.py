@@ -1,0 +1,140 @@
+"""Lifting 2D joints with a cloud, and pairs of sensors in the model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from equipose.config import ModelSettings, load_recipe
+from equipose.errors import UsageError
+from equipose.nn.model import build_model
+from equipose.nn.ray_lift import RayLift
+from equipose.registry import FUSION
+from equipose.types import all_coalitions
+
+ALL = ("rgb", "lidar", "mmwave", "wifi")
+JOINTS = 17
+
+
+@pytest.fixture
+def scene():
+    """Joints half a metre apart, each with a ball of points around it, and their rays."""
+    generator = torch.Generator().manual_seed(3)
+    x, y = torch.meshgrid(torch.linspace(-1.0, 1.0, 5), torch.linspace(-1.0, 1.0, 4), indexing="ij")
+    joints = torch.stack([x.flatten(), y.flatten(), torch.rand(20, generator=generator) + 3.0], -1)[None, :JOINTS]
+    points = joints[:, :, None] + 0.02 * torch.randn(1, JOINTS, 12, 3, generator=generator)
+    return joints, points.flatten(1, 2)
+
+
+def lift(joints, points, mask=None, net=None):
+    net = net or RayLift(JOINTS, torch.zeros(JOINTS, 3), 8)
+    mask = torch.ones(points.shape[:2], dtype=torch.bool) if mask is None else mask
+    numbers = net.lift(joints[..., :2] / joints[..., 2:], points, mask)
+    numbers = numbers.detach()
+    narrow = numbers[:, : 3 * JOINTS].reshape(-1, JOINTS, 3) / 3.0
+    spread = numbers[:, 3 * JOINTS : 4 * JOINTS] / 5.0
+    nearest = numbers[:, -JOINTS:] / 20.0
+    return narrow, spread, nearest
+
+
+def test_a_joint_amid_points_is_lifted_to_its_place(scene):
+    joints, points = scene
+    lifted, spread, nearest = lift(joints, points)
+    assert torch.linalg.vector_norm(lifted - joints, dim=-1).max() < 0.03
+    assert spread.max() < 0.04
+    assert nearest.max() < 0.02
+
+
+def test_no_one_along_the_ray_is_told(scene):
+    joints, points = scene
+    far = joints + torch.tensor([5.0, 0.0, 0.0])
+    nearest = lift(far, points)[2]
+    assert torch.allclose(nearest, torch.tensor(0.2))
+
+
+def test_neither_order_nor_padding_matters(scene):
+    joints, points = scene
+    order = torch.randperm(points.shape[1], generator=torch.Generator().manual_seed(0))
+    padded = torch.cat([points[:, order], joints + 0.01], 1)
+    mask = torch.arange(padded.shape[1])[None] < points.shape[1]
+    for plain, other in zip(lift(joints, points), lift(joints, padded, mask), strict=True):
+        torch.testing.assert_close(plain, other, rtol=0.0, atol=3e-4)  # metres
+
+
+def test_softmax_agrees_with_a_loop_in_double_precision(scene):
+    joints, points = scene
+    sigma = 0.012
+    for j in range(JOINTS):
+        ray = (joints[0, j, :2] / joints[0, j, 2]).double()
+        place = (points[0, :, :2] / points[0, :, 2:]).double()
+        weight = torch.exp(-(place - ray).square().sum(-1) / (2 * sigma**2))
+        depth = (weight * points[0, :, 2].double()).sum() / weight.sum()
+        assert float(lift(joints, points)[0][0, j, 2]) == pytest.approx(float(depth), abs=2e-4)
+
+
+@pytest.mark.parametrize("broken", ["empty cloud", "invalid frame"])
+def test_without_points_or_joints_only_the_features_count(broken, random_batch):
+    batch = random_batch(("rgb", "lidar"))
+    net = RayLift(JOINTS, torch.zeros(JOINTS, 3), 8)
+    image, cloud = batch.inputs["rgb"], batch.inputs["lidar"]
+    if broken == "empty cloud":
+        cloud = replace(cloud, points=torch.zeros_like(cloud.points), mask=torch.zeros_like(cloud.mask))
+    else:
+        image = replace(image, valid=torch.zeros_like(image.valid), values=torch.zeros_like(image.values))
+    features = torch.randn(2, 3, 8, generator=torch.Generator().manual_seed(0))
+    found = net(image, cloud, *features)
+    geometry = torch.zeros(3, 9 * JOINTS)
+    torch.testing.assert_close(found, net.mix(torch.cat([geometry, *features], 1)))
+    found.sum().backward()
+    assert all(torch.isfinite(p.grad).all() for p in net.parameters() if p.grad is not None)
+
+
+def make(fusion="concat", modalities=ALL, pairs=("rgb+lidar",)):
+    return build_model(ModelSettings(width=16, fusion=fusion, pairs=pairs), modalities, JOINTS, 0)
+
+
+@pytest.mark.parametrize("fusion", sorted(FUSION))
+def test_coalitions_with_a_pair_equal_full_forwards_bit_for_bit(fusion, random_batch):
+    batch = random_batch(ALL, batch=4)
+    batch = replace(batch, present=torch.tensor([[1, 1, 1, 1], [1, 0, 1, 1], [0, 1, 1, 1], [1, 1, 0, 0]]).bool())
+    model = make(fusion).eval()
+    coalitions = all_coalitions(4)
+    with torch.no_grad():
+        features = model.encode(batch)
+        poses = model.decode_coalitions(features, coalitions, batch.present)
+        for row, pose in zip(coalitions, poses, strict=True):
+            assert torch.equal(pose, model.decode(features, batch.present & row).joints)
+
+
+@pytest.mark.parametrize("fusion", sorted(FUSION))
+def test_a_pair_counts_only_where_both_sensors_do(fusion, random_batch):
+    batch = random_batch(ALL)
+    model = make(fusion).eval()
+    features = model.encode(batch)
+    assert list(features) == [*ALL, "rgb+lidar"]
+    other = {**features, "rgb+lidar": features["rgb+lidar"] + 1.0}
+    for sensors, counts in (((1, 0, 1, 1), False), ((0, 1, 1, 1), False), ((1, 1, 0, 0), True)):
+        inside = torch.tensor(sensors).bool().expand(3, 4)
+        same = torch.equal(model.decode(features, inside).joints, model.decode(other, inside).joints)
+        # The ensemble and the experts may start with a pair that says nothing, but never with one that is heard alone.
+        assert same != counts
+
+
+def test_a_pair_of_which_a_sensor_is_not_used_is_left_out():
+    assert make(modalities=("rgb", "wifi")).names == ("rgb", "wifi")
+
+
+def test_without_pairs_nothing_changes_and_with_them_the_encoders_start_alike():
+    plain, paired = make(pairs=()), make()
+    for name in ALL:
+        for a, b in zip(plain.parameters_of(name), paired.parameters_of(name), strict=True):
+            assert torch.equal(a, b)
+    assert {id(p) for p in paired.pairs.parameters()} <= {id(p) for p in paired.shared_parameters()}
+
+
+@pytest.mark.parametrize("pair", ["lidar+rgb", "rgb+wifi", "rgb", "rgb+lidr"])
+def test_a_pair_that_cannot_be(pair):
+    with pytest.raises(UsageError, match=r"model\.pairs"):
+        load_recipe(None, [f"model.pairs=[{pair}]"])
