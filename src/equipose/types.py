@@ -78,6 +78,7 @@ class Batch:
         present: (batch, modality) which sensors each sample has.
         target: (batch, joint, 3) metres, camera frame.
         meta: origin of each sample.
+        weight: (batch,) how much each sample's label counts in a loss; None: all count 1.
     """
 
     modalities: tuple[str, ...]
@@ -85,6 +86,7 @@ class Batch:
     present: Bool[Tensor, "batch modality"]
     target: Float[Tensor, "batch joint 3"]
     meta: FrameMeta
+    weight: Float[Tensor, " batch"] | None = None
 
     def __len__(self) -> int:
         return self.present.shape[0]
@@ -111,6 +113,7 @@ def _map_tensors(batch: Batch, f: Callable[[Tensor], Tensor]) -> Batch:
         present=f(batch.present),
         target=f(batch.target),
         meta=each(batch.meta),
+        weight=None if batch.weight is None else f(batch.weight),
     )
 
 

@@ -147,7 +147,7 @@ def test_page_and_table_come_from_the_cells_alone(made):
 
 
 def test_the_markdown_has_every_method_and_subset(made):
-    out, recipe, files = made
+    out, _, files = made
     write_benchmark(out)
     blocks = (out / "benchmark.md").read_text().split("\n\n")
     tables = [[line.split(" | ") for line in block.splitlines()] for block in blocks if block.startswith("|")]

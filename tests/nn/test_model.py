@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.func import functional_call, grad, vmap
@@ -210,6 +212,10 @@ def test_batch_to_tensors_and_back(random_batch):
     assert torch.equal(again.meta.frame, batch.meta.frame)
     assert torch.equal(again.inputs["lidar"].mask, batch.inputs["lidar"].mask)
     assert torch.equal(again.inputs["wifi"].values, batch.inputs["wifi"].values)
+    assert again.weight is None
+    weighed = replace(batch, weight=torch.tensor([0.0, 0.5, 1.0]))
+    assert torch.equal(batch_from_tensors(batch_to_tensors(weighed), batch.modalities).weight, weighed.weight)
+    assert weighed.select(torch.tensor([1])).weight.tolist() == [0.5]
 
 
 class TestRefusals:

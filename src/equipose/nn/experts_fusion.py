@@ -61,8 +61,8 @@ class ExpertsFusion(Fusion):
         return self.heads[modality](feature), self.log_precision(modality, feature)
 
     def log_precision(self, modality: str, feature: Float[Tensor, "batch width"]) -> Float[Tensor, "batch joint"]:
-        """How sure a sensor is of each joint."""
-        return _LARGEST * torch.tanh(self.confidence[modality](feature) / _LARGEST)
+        """How sure a sensor is of each joint; its feature is not bent by it."""
+        return _LARGEST * torch.tanh(self.confidence[modality](feature.detach()) / _LARGEST)
 
     def part(self, modality: str, feature: Float[Tensor, "batch width"]) -> Float[Tensor, "batch part"]:
         """Answer, precision, share of the correction's hidden layer, and the sensor's bit in the coalition."""

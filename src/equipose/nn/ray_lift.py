@@ -47,9 +47,9 @@ class RayLift(nn.Module):
         super().__init__()
         self.register_buffer("centre", mean_pose.detach().mean(0).clone())
         self.log_width = nn.Parameter(torch.tensor(_WIDTHS).log()[:, None].repeat(1, joints))
-        self.mix = nn.Sequential(
-            nn.Linear((4 * len(_WIDTHS) + 1) * joints + 2 * width, 2 * width), nn.ReLU(), nn.Linear(2 * width, width)
-        )
+        numbers = (4 * len(_WIDTHS) + 1) * joints
+        self.skip = nn.Linear(numbers, width, bias=False)  # lifted joints are an answer already
+        self.mix = nn.Sequential(nn.Linear(numbers + 2 * width, 2 * width), nn.ReLU(), nn.Linear(2 * width, width))
 
     def forward(
         self,
@@ -65,7 +65,7 @@ class RayLift(nn.Module):
         found = self.lift(torch.where(valid[:, None, None], rays, 0.0), cloud.points[..., :3], cloud.mask)
         usable = valid & cloud.mask.any(1)
         geometry = torch.where(usable[:, None], found, 0.0)
-        return self.mix(torch.cat([geometry, joints_feature, cloud_feature], 1))
+        return self.skip(geometry) + self.mix(torch.cat([geometry, joints_feature, cloud_feature], 1))
 
     def lift(
         self,

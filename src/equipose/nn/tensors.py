@@ -30,13 +30,15 @@ def batch_to_tensors(batch: Batch) -> TensorTree:
     """The batch's tensors; every leaf keeps its leading batch axis.
 
     Returns:
-        {"inputs": {modality: {"values", "valid"} or {"points", "mask"}}, "present", "target", "meta": {field: ..}}.
+        {"inputs": {modality: {"values", "valid"} or {"points", "mask"}}, "present", "target", "meta": {field: ..}}, and
+        "weight" where the batch has one.
     """
     return {
         "inputs": {name: _fields(batch.inputs[name]) for name in batch.modalities},
         "present": batch.present,
         "target": batch.target,
         "meta": _fields(batch.meta),
+        **({} if batch.weight is None else {"weight": batch.weight}),
     }
 
 
@@ -48,6 +50,7 @@ def batch_from_tensors(tree: Mapping[str, Any], modalities: Sequence[str]) -> Ba
         present=tree["present"],
         target=tree["target"],
         meta=FrameMeta(**tree["meta"]),
+        weight=tree.get("weight"),
     )
 
 

@@ -23,15 +23,19 @@ def mse_loss(output: PoseOutput, batch: Batch) -> Float[Tensor, " batch"]:
 
 
 def pose_loss(name: str, unit: str) -> PerSampleLoss:
-    """The loss of a recipe.
+    """The loss of a recipe; a sample's error counts by its ``Batch.weight``.
 
     Args:
         name: ``mpjpe`` or ``mse``.
         unit: ``m`` or ``mm``; mse is then in the unit's square.
     """
-    scale = _UNITS[unit]
-    if name == "mse":
-        return lambda output, batch: mse_loss(output, batch) * scale**2
-    if scale == 1.0:
-        return mpjpe_loss
-    return lambda output, batch: mpjpe_loss(output, batch) * scale
+    error = mse_loss if name == "mse" else mpjpe_loss
+    scale = _UNITS[unit] ** (2 if name == "mse" else 1)
+
+    def loss(output: PoseOutput, batch: Batch) -> Float[Tensor, " batch"]:
+        found = error(output, batch)
+        if scale != 1.0:
+            found = found * scale
+        return found if batch.weight is None else found * batch.weight
+
+    return loss
