@@ -64,6 +64,9 @@ class DataSettings(Settings):
     split_seed: int = Field(default=0, ge=0)
     frame_stride: int = Field(default=1, ge=1)
     """Use every n-th frame as a sample (windows still see all frames)."""
+    mirror: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Share of the training samples that are mirrored left to right, drawn anew each time; sensors that cannot be
+    mirrored, such as WiFi, are absent from them."""
     windows: PerModality[PositiveInt] = _WINDOWS
     """Frames per sensor, centred on the sample's frame and clamped to the recording."""
     points: PerModality[PositiveInt] = _POINTS

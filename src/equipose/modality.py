@@ -87,3 +87,8 @@ MODALITIES: dict[str, ModalitySpec] = {
 
 DEFAULT_MODALITIES = ("rgb", "lidar", "mmwave", "wifi")
 """The four sensors of the paper, in its order; this order is the modality axis of every array."""
+
+FOCAL_LENGTH = 615.0
+"""Pixels. The colour camera of MM-Fi's RealSense D435 at 640 x 480; no calibration is published."""
+PRINCIPAL_POINT = (320.0, 240.0)
+"""Pixels, of the same camera."""

@@ -30,9 +30,12 @@ def assert_done(process):
     assert process.returncode == 0, error
 
 
-@pytest.mark.parametrize("strategy", ["joint", "awc"])
-def test_a_run_stopped_in_mid_epoch_ends_with_the_same_weights(strategy, packed, recipe, tmp_path):
-    settings = recipe(f"balance.name={strategy}", "train.epochs=3")
+OURS = ("balance.name=every_subset", "model.fusion=experts", "model.pairs=[rgb+lidar]", "data.mirror=0.5")
+
+
+@pytest.mark.parametrize("flags", [("balance.name=joint",), ("balance.name=awc",), OURS], ids=lambda flags: flags[0])
+def test_a_run_stopped_in_mid_epoch_ends_with_the_same_weights(flags, packed, recipe, tmp_path):
+    settings = recipe(*flags, "train.epochs=3")
     whole = fit.train(settings, packed, tmp_path, "whole").path
 
     class Stop(Exception):

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from equipose.nn.encoders.temporal_conv import FOCAL_LENGTH, PRINCIPAL_POINT
+from equipose.modality import FOCAL_LENGTH, PRINCIPAL_POINT
 from equipose.types import Cloud, Dense
 
 _WIDTHS = (0.012, 0.03)

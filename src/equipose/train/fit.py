@@ -223,7 +223,9 @@ def _end_epoch(run: RunDir, session: Session, splits: dict[str, PoseDataset]) ->
     if session.tracker is not None:
         state.contribution = session.tracker.contribution(session.processes.sum)
     contribution_seconds = time.perf_counter() - start
+    start = time.perf_counter()
     session.strategy.before_validation(session.model, probe(session, splits, state.contribution))
+    state.add("balance_seconds", time.perf_counter() - start)
     validation = validation_error(session, splits["validation"])
     if not math.isfinite(validation):
         raise UsageError(

@@ -20,6 +20,7 @@ from equipose.balance.base import BalanceStrategy, PerSampleLoss
 from equipose.config import Recipe
 from equipose.contribution.tracker import ContributionTracker
 from equipose.data.dataset import PoseDataset
+from equipose.data.mirror import mirrored
 from equipose.nn.model import PoseModel
 from equipose.train.processes import Processes
 from equipose.train.schedule import learning_rate
@@ -118,6 +119,9 @@ def training_batch(dataset: PoseDataset, session: Session, order: np.ndarray, co
     batch = dataset.batch(order[places], generator)
     if coalition is not None:
         batch = replace(batch, present=batch.present & torch.from_numpy(coalition[places]))
+    share = session.recipe.data.mirror
+    if share:
+        batch = mirrored(batch, torch.from_numpy(generator.random(len(batch)) < share), dataset.skeleton.mirror)
     return batch.to(processes.device)
 
 

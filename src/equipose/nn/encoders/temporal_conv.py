@@ -18,13 +18,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from equipose.config import Settings
-from equipose.modality import Kind, ModalitySpec
+from equipose.modality import FOCAL_LENGTH, PRINCIPAL_POINT, Kind, ModalitySpec
 from equipose.nn.encoders.base import InputLayout, Size, fit_window
 from equipose.types import Dense
 
-FOCAL_LENGTH = 615.0
-"""Pixels. The colour camera of MM-Fi's RealSense D435 at 640 x 480; no calibration is published."""
-PRINCIPAL_POINT = (320.0, 240.0)
 TYPICAL_LOWEST = 0.24
 """Downward slope of the ray to a standing person's feet at 3 m."""
 TYPICAL_SIZE = 0.13
