@@ -214,9 +214,15 @@ class Recipe(Settings):
 
 
 def load_recipe(path: Path | None, overrides: Iterable[str] = ()) -> Recipe:
-    """Read a recipe and apply ``key=value`` overrides such as ``train.epochs=5``.
+    """Read a recipe and apply ``key=value`` overrides such as ``train.epochs=5``, see ``load_settings``."""
+    return load_settings(Recipe, path, overrides)
+
+
+def load_settings(kind: type[T], path: Path | None, overrides: Iterable[str] = ()) -> T:
+    """Read settings of any kind and apply ``key=value`` overrides.
 
     Args:
+        kind: what the file describes.
         path: a YAML file, or None for the defaults.
         overrides: dotted keys with YAML values; later ones win.
 
@@ -231,7 +237,7 @@ def load_recipe(path: Path | None, overrides: Iterable[str] = ()) -> Recipe:
         if not separator:
             raise UsageError(f"found {override!r}, expected KEY=VALUE such as train.epochs=5")
         _assign(values, key.split("."), _parse_value(key, text))
-    return validate(Recipe, values, f"recipe {path}" if path else "settings")
+    return validate(kind, values, f"recipe {path}" if path else "settings")
 
 
 def validate(model: type[T], values: Any, where: str) -> T:

@@ -85,24 +85,66 @@ def diagonal_fisher(
     """
     owner = {name: m for m in modalities for name, p in model.named_parameters_of(m).items() if p.requires_grad}
     parameters = {name: p for m in modalities for name, p in model.named_parameters_of(m).items() if name in owner}
-    squares = {name: torch.zeros_like(p, requires_grad=False) for name, p in parameters.items()}
+    found = mean_of_gradients(model, parameters, batches, loss, method, chunk)
+    diagonal: dict[str, NamedTensors] = {m: {} for m in modalities}
+    for name, square in found.mean.items():
+        diagonal[owner[name]][name] = square
+    return DiagonalFisher(diagonal, found.loss, found.samples)
+
+
+@dataclass(frozen=True)
+class GradientMean:
+    """A function of each sample's gradient, averaged over samples.
+
+    Attributes:
+        mean: parameter name -> tensor of the parameter's shape.
+        loss: mean loss over the samples, scalar tensor.
+        samples: how many samples.
+    """
+
+    mean: NamedTensors
+    loss: Float[Tensor, ""]
+    samples: int
+
+
+def mean_of_gradients(
+    model: nn.Module,
+    parameters: Mapping[str, Tensor],
+    batches: Iterable[Batch],
+    loss: Callable[[PoseOutput, Batch], Float[Tensor, " batch"]],
+    method: FisherMethod = "per_sample",
+    chunk: int = 32,
+    of: Callable[[Tensor], Tensor] = torch.square,
+) -> GradientMean:
+    """Mean over samples of ``of(d loss / d parameter)``, in evaluation mode and without a trace in the model.
+
+    Args:
+        model: called with a batch.
+        parameters: name in ``named_parameters()`` -> parameter that requires a gradient.
+        batches: the samples, on the model's device.
+        loss: scalar of each sample.
+        method: see the module; ``batch`` is meant for squares.
+        chunk: samples whose gradients are held at once, for ``per_sample``.
+        of: elementwise.
+
+    Raises:
+        UsageError: if there is no sample, or ``vmap`` cannot handle the model.
+    """
+    sums = {name: torch.zeros_like(p, requires_grad=False) for name, p in parameters.items()}
     total = next(model.parameters()).new_zeros((), dtype=torch.float64)
     samples = 0
-    squared = {"per_sample": _per_sample, "loop": _loop, "batch": _whole_batch}[method]
-    problem = _Problem(model, parameters, loss, chunk)
+    gradients_of = {"per_sample": _per_sample, "loop": _loop, "batch": _whole_batch}[method]
+    problem = _Problem(model, parameters, loss, chunk, of)
     with untouched(model):
         for batch in batches:
-            for found, losses in squared(problem, batch):
-                for name, square in found.items():
-                    squares[name] += square
+            for found, losses in gradients_of(problem, batch):
+                for name, part in found.items():
+                    sums[name] += part
                 total += losses.double()
             samples += len(batch)
     if samples == 0:
         raise UsageError("found no sample to measure Fisher information on: set train.probe_samples to at least 1")
-    diagonal: dict[str, NamedTensors] = {m: {} for m in modalities}
-    for name, square in squares.items():
-        diagonal[owner[name]][name] = square / samples
-    return DiagonalFisher(diagonal, (total / samples).float(), samples)
+    return GradientMean({name: each / samples for name, each in sums.items()}, (total / samples).float(), samples)
 
 
 @dataclass(frozen=True)
@@ -113,13 +155,14 @@ class _Problem:
     parameters: Mapping[str, Tensor]
     loss: Callable[[PoseOutput, Batch], Tensor]
     chunk: int
+    of: Callable[[Tensor], Tensor]
 
 
-_Squares = Iterator[tuple[NamedTensors, Tensor]]
-"""Parts of a batch: sums over their samples of the squared gradients, and of the loss."""
+_Sums = Iterator[tuple[NamedTensors, Tensor]]
+"""Parts of a batch: sums over their samples of the function of the gradients, and of the loss."""
 
 
-def _per_sample(problem: _Problem, batch: Batch) -> _Squares:
+def _per_sample(problem: _Problem, batch: Batch) -> _Sums:
     def sample_loss(weights: NamedTensors, sample: dict[str, Any]) -> Tensor:
         one = batch_from_tensors(add_batch_axis(sample), batch.modalities)
         return problem.loss(functional_call(problem.model, weights, (one,)), one)[0]
@@ -137,19 +180,19 @@ def _per_sample(problem: _Problem, batch: Batch) -> _Squares:
             raise UsageError(
                 "torch.func.vmap cannot take per-sample gradients of this model: "
                 f"{str(error).splitlines()[0]}. Set fisher: loop (exact, slower) or fisher: batch (approximate) "
-                "in balance.settings"
+                "in the strategy's settings"
             ) from error
-        yield {name: gradient.square().sum(0) for name, gradient in gradients.items()}, losses.sum()
+        yield {name: problem.of(gradient).sum(0) for name, gradient in gradients.items()}, losses.sum()
 
 
-def _loop(problem: _Problem, batch: Batch) -> _Squares:
+def _loop(problem: _Problem, batch: Batch) -> _Sums:
     for i in range(len(batch)):
         yield from _whole_batch(problem, batch.select(torch.tensor([i], device=batch.target.device)))
 
 
-def _whole_batch(problem: _Problem, batch: Batch) -> _Squares:
+def _whole_batch(problem: _Problem, batch: Batch) -> _Sums:
     with torch.enable_grad():
         mean = problem.loss(problem.model(batch), batch).mean()
         gradients = torch.autograd.grad(mean, list(problem.parameters.values()), allow_unused=True)
     named = zip(problem.parameters, gradients, strict=True)
-    yield {n: len(batch) * g.square() for n, g in named if g is not None}, mean.detach() * len(batch)
+    yield {n: len(batch) * problem.of(g) for n, g in named if g is not None}, mean.detach() * len(batch)

@@ -87,6 +87,28 @@ BALANCE = Registry(
         "modality_resampling": "equipose.balance.resampling:ModalityResampling",
     },
 )
+CONTINUAL = Registry(
+    "continual strategy",
+    "equipose.continual",
+    {
+        "fine_tune": "equipose.continual.fine_tune:FineTune",
+        "ewc": "equipose.continual.ewc:Ewc",
+        "online_ewc": "equipose.continual.online_ewc:OnlineEwc",
+        "adaptive_ewc": "equipose.continual.adaptive_ewc:AdaptiveEwc",
+        "adaptive_ewc_replay": "equipose.continual.adaptive_ewc_replay:AdaptiveEwcReplay",
+        "kfac": "equipose.continual.kfac:Kfac",
+        "si": "equipose.continual.si:Si",
+        "mas": "equipose.continual.mas:Mas",
+        "rwalk": "equipose.continual.rwalk:Rwalk",
+        "lwf": "equipose.continual.lwf:Lwf",
+        "feature_distillation": "equipose.continual.feature_distillation:FeatureDistillation",
+        "er": "equipose.continual.er:Er",
+        "derpp": "equipose.continual.derpp:Derpp",
+        "agem": "equipose.continual.agem:Agem",
+        "gem": "equipose.continual.gem:Gem",
+        "gdumb": "equipose.continual.gdumb:Gdumb",
+    },
+)
 ENCODERS = Registry(
     "encoder",
     "equipose.encoders",

@@ -121,7 +121,7 @@ class Run:
 
         while session.progress.epoch < recipe.train.epochs:
             if session.progress.batch == 0:
-                fit._begin_epoch(session, self.splits)
+                fit.begin_epoch(session, self.splits)
             done = train_epoch(
                 session,
                 self.splits["train"],

@@ -16,6 +16,7 @@ from equipose.errors import unknown_name
 
 _TABLES = {
     "balance": registry.BALANCE,
+    "continual": registry.CONTINUAL,
     "encoders": registry.ENCODERS,
     "fusion": registry.FUSION,
     "profits": registry.PROFITS,
@@ -26,7 +27,7 @@ def list_names(kind: Annotated[str, tyro.conf.Positional] = "all") -> int:
     """List the names that flags and recipes accept, one line each.
 
     Args:
-        kind: balance, encoders, fusion, profits, modalities, presets or all.
+        kind: balance, continual, encoders, fusion, profits, modalities, presets, corruptions or all.
     """
     tables = _tables()
     if kind != "all" and kind not in tables:
@@ -40,7 +41,7 @@ def list_names(kind: Annotated[str, tyro.conf.Positional] = "all") -> int:
 
 
 def describe(name: Annotated[str, tyro.conf.Positional]) -> int:
-    """Explain a balance strategy, encoder, fusion or profit: what it does, its source, its settings.
+    """Explain a strategy, encoder, fusion or profit: what it does, its source, its settings.
 
     Args:
         name: a name from `equipose list`.
@@ -104,6 +105,7 @@ def info(as_json: Annotated[bool, tyro.conf.arg(name="json")] = False) -> int:
 
 
 def _tables() -> dict[str, dict[str, str]]:
+    from equipose.data.corrupt.table import summary
     from equipose.modality import MODALITIES
     from equipose.simulate.presets import PRESETS
 
@@ -113,6 +115,7 @@ def _tables() -> dict[str, dict[str, str]]:
         name: f"{len(p.subjects)} subjects x {len(p.actions)} actions x {p.frames} frames = {p.num_frames:,} frames"
         for name, p in PRESETS.items()
     }
+    tables["corruptions"] = dict(summary())
     return tables
 
 
@@ -126,7 +129,8 @@ def _description(name: str, item: Any) -> str:
     settings = getattr(item, "Settings", None)
     fields = getattr(settings, "model_fields", {})
     if fields:
-        how = "given as --set balance.settings.NAME=VALUE" if name in registry.BALANCE else "chosen by the model's size"
+        group = next((group for group in ("balance", "continual") if name in _TABLES[group]), None)
+        how = f"given as --set {group}.settings.NAME=VALUE" if group else "chosen by the model's size"
         text += ["", f"settings, {how}:"]
         for key, field in fields.items():
             about = textwrap.fill(field.description or "", 100, initial_indent="      ", subsequent_indent="      ")

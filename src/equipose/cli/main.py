@@ -33,6 +33,7 @@ VERBS: dict[str, Verb] = {
     "data check": Verb("data:check", "find what is wrong in a data folder; never writes to it"),
     "data pack": Verb("data:pack", "turn a data folder into memory-mapped arrays"),
     "data prepare mars": Verb("prepare:prepare_mars", "turn the MARS radar recordings into a packed folder"),
+    "corrupt": Verb("corrupt:corrupt", "write a corrupt copy of a data set, with a record of what is wrong where"),
     "train": Verb("train:train", "train a model on a data folder"),
     "resume": Verb("train:resume", "continue an interrupted run, exactly"),
     "evaluate": Verb("evaluate:evaluate", "measure a run on the test split, every subset of its sensors"),
@@ -42,7 +43,7 @@ VERBS: dict[str, Verb] = {
         "benchmark:benchmark", "compare methods over fusions, splits and seeds, all tuned alike: one page"
     ),
     "benchmark report": Verb("benchmark:report", "write the page and table of a benchmark again from its cells"),
-    "list": Verb("inspect:list_names", "list balance strategies, encoders, fusions, profits, presets"),
+    "list": Verb("inspect:list_names", "list balance strategies, encoders, fusions, profits, corruptions, presets"),
     "describe": Verb("inspect:describe", "explain one of the names that `list` shows, with its settings"),
     "config": Verb("inspect:config", "print or check a recipe"),
     "info": Verb("inspect:info", "versions, devices and threads, for a bug report"),

@@ -23,8 +23,16 @@ from equipose.train.run_dir import RunDir
 _MEAN_POSE_SAMPLES = 20_000
 
 
-def build_session(recipe: Recipe, dataset: PoseDataset, processes: Processes) -> Session:
-    """Model, optimizer, strategy and tracker at the start of a run; a function of the recipe and the data alone.
+def build_session(
+    recipe: Recipe, dataset: PoseDataset, processes: Processes, model: PoseModel | None = None
+) -> Session:
+    """Model, optimizer, strategy and tracker at the start of a run; a function of the arguments alone.
+
+    Args:
+        recipe: all settings.
+        dataset: the training samples.
+        processes: how many train.
+        model: goes on with this one in place of a new one.
 
     Raises:
         UsageError: a name or setting that is not known, a strategy without what it needs, or fewer training samples
@@ -32,7 +40,8 @@ def build_session(recipe: Recipe, dataset: PoseDataset, processes: Processes) ->
     """
     if len(dataset) < processes.world:
         raise UsageError(f"found {len(dataset)} training samples for {processes.world} processes; use --devices 1")
-    model = network(recipe, dataset, mean_pose(dataset, recipe.train.seed)).to(processes.device)
+    if model is None:
+        model = network(recipe, dataset, mean_pose(dataset, recipe.train.seed)).to(processes.device)
     contribution = recipe.contribution
     tracker = None
     if contribution.samples_per_epoch:

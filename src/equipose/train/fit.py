@@ -184,7 +184,7 @@ def _epochs(
 
         while state.epoch < settings.epochs:
             if state.batch == 0:
-                _begin_epoch(session, splits)
+                begin_epoch(session, splits)
             if not train_epoch(session, dataset, stop_requested, save_due, lambda: advance(1), save):
                 return False
             _end_epoch(run, session, splits)
@@ -192,7 +192,8 @@ def _epochs(
     return True
 
 
-def _begin_epoch(session: Session, splits: dict[str, PoseDataset]) -> None:
+def begin_epoch(session: Session, splits: dict[str, PoseDataset]) -> None:
+    """Let the tracker and the balance strategy look before an epoch's first step."""
     state = session.progress
     start = time.perf_counter()
     if session.tracker is not None:
@@ -216,8 +217,12 @@ def _first_contribution(session: Session, splits: dict[str, PoseDataset]) -> dic
     return session.tracker.contribution(session.processes.sum)
 
 
-def _end_epoch(run: RunDir, session: Session, splits: dict[str, PoseDataset]) -> None:
-    """Validate, log, let the strategy look, save."""
+def end_epoch(session: Session, splits: dict[str, PoseDataset]) -> float:
+    """Let the tracker and the balance strategy look after an epoch's last step; returns the validation error in mm.
+
+    Raises:
+        UsageError: the training has diverged.
+    """
     state = session.progress
     start = time.perf_counter()
     if session.tracker is not None:
@@ -236,7 +241,14 @@ def _end_epoch(run: RunDir, session: Session, splits: dict[str, PoseDataset]) ->
     session.strategy.end_epoch(session.model, probe(session, splits, state.contribution))
     state.add("balance_seconds", time.perf_counter() - start)
     state.add("contribution_seconds", contribution_seconds)
-    line = _epoch_line(session, validation)
+    return validation
+
+
+def _end_epoch(run: RunDir, session: Session, splits: dict[str, PoseDataset]) -> None:
+    """Validate, log, let the strategy look, save."""
+    state = session.progress
+    validation = end_epoch(session, splits)
+    line = epoch_line(session, validation)
     best = validation < state.best_mpjpe_mm
     state.best_mpjpe_mm = min(state.best_mpjpe_mm, validation)
     state.epoch += 1
@@ -254,8 +266,8 @@ def _end_epoch(run: RunDir, session: Session, splits: dict[str, PoseDataset]) ->
     session.processes.barrier()
 
 
-def _epoch_line(session: Session, validation: float) -> dict[str, Any]:
-    """One line of ``metrics.jsonl``."""
+def epoch_line(session: Session, validation: float) -> dict[str, Any]:
+    """One line of ``metrics.jsonl`` about the epoch in progress."""
     state, processes = session.progress, session.processes
     own = torch.tensor(list(state.sums.values()), dtype=torch.float64, device=processes.device)
     sums = dict(zip(state.sums, processes.sum(own).tolist(), strict=True))

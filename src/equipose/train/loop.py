@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,13 +18,16 @@ from torch import Tensor
 
 from equipose.balance.base import BalanceStrategy, PerSampleLoss
 from equipose.config import Recipe
+from equipose.continual.base import ContinualStrategy
 from equipose.contribution.tracker import ContributionTracker
 from equipose.data.dataset import PoseDataset
 from equipose.data.mirror import mirrored
+from equipose.nn.fusion import add_in_order
 from equipose.nn.model import PoseModel
 from equipose.train.processes import Processes
 from equipose.train.schedule import learning_rate
-from equipose.types import Batch
+from equipose.train.separation import Separation
+from equipose.types import Batch, LossTerms
 
 
 @dataclass
@@ -64,6 +67,8 @@ class Session:
     loss: PerSampleLoss
     processes: Processes
     progress: Progress
+    continual: ContinualStrategy | None = None
+    separator: Separation | None = None
 
     def state_dict(self) -> dict[str, Any]:
         """Everything but the weights that an exact continuation needs; every process must call.
@@ -75,6 +80,8 @@ class Session:
             "optimizer": self.optimizer.state_dict(),
             "strategy": self.strategy.state_dict(),
             "strategy_modules": self.strategy.modules.state_dict(),
+            "continual": self.continual.state_dict() if self.continual is not None else {},
+            "separator": self.separator.state_dict() if self.separator is not None else {},
             "tracker": self.processes.gather(self.tracker.state_dict()) if self.tracker else {},
             "progress": {**vars(self.progress), "sums": self.processes.gather(sums)},
             "torch_rng": torch.get_rng_state(),
@@ -90,6 +97,10 @@ class Session:
         self.optimizer.load_state_dict(state["optimizer"])
         self.strategy.load_state_dict(state["strategy"])
         self.strategy.modules.load_state_dict(state.get("strategy_modules", {}))
+        if self.continual is not None:
+            self.continual.load_state_dict(state["continual"])
+        if self.separator is not None:
+            self.separator.load_state_dict(state["separator"])
         if self.tracker:
             self.tracker.load_state_dict(self.processes.own(state["tracker"]))
         sums = {name: float(value) for name, value in self.processes.own(state["progress"]["sums"]).items()}
@@ -170,7 +181,11 @@ def train_epoch(
 
 def _step(session: Session, batch: Batch, track: bool, flags: tuple[bool, bool]) -> tuple[bool, ...]:
     """One optimizer step; returns for each flag whether it is set in any process."""
-    model, strategy, progress = session.model, session.strategy, session.progress
+    model, strategy, progress, continual = session.model, session.strategy, session.progress, session.continual
+    new, clean = batch, None
+    if session.separator is not None:
+        new, clean = session.separator.cleaned(batch)
+    batch = continual.mix(new, progress.step) if continual is not None else new
     parameters = [*model.parameters(), *strategy.modules.parameters()]
     session.optimizer.zero_grad(set_to_none=True)
     with session.processes.autocast():
@@ -178,19 +193,33 @@ def _step(session: Session, batch: Batch, track: bool, flags: tuple[bool, bool])
         fused = strategy.features(features, batch)
         output = model.decode(fused, batch.present)
         terms = strategy.objective(model, fused, output, batch, session.loss(output, batch).mean())
-    strategy.backward(terms)
+        kept = continual.objective(model, fused, output, batch) if continual is not None else {}
+    strategy.backward(_with_continual(terms, kept))
     flags_of_all = session.processes.average_gradients(parameters, flags)
     strategy.gradients(model, output, batch)
+    if continual is not None:
+        continual.gradients(model)
     if session.recipe.train.clip_norm:
         torch.nn.utils.clip_grad_norm_(parameters, session.recipe.train.clip_norm)
     session.optimizer.step()
     strategy.after_step(model)
+    if continual is not None:
+        continual.after_step(model, session.optimizer.param_groups[0]["lr"])
+        continual.observe(new, output.joints[: len(new)].detach(), clean)
     if track and session.tracker is not None:
         start = time.perf_counter()
         session.tracker.update(model, {name: f.detach() for name, f in features.items()}, batch)
         progress.add("contribution_seconds", time.perf_counter() - start)
-    _record(progress, {name: value.detach() for name, value in terms.terms.items()}, output.joints.detach(), batch)
+    shown = {name: value.detach() for name, value in (*terms.terms.items(), *kept.items())}
+    _record(progress, shown, output.joints.detach(), batch)
     return flags_of_all
+
+
+def _with_continual(terms: LossTerms, kept: Mapping[str, Tensor]) -> LossTerms:
+    """A continual strategy's terms count where the pose error does, whatever a balance strategy makes of that."""
+    if not kept:
+        return terms
+    return LossTerms({**terms.terms, "pose": add_in_order([terms.terms["pose"], *kept.values()])})
 
 
 def _record(progress: Progress, terms: dict[str, Tensor], joints: Tensor, batch: Batch) -> None:

@@ -19,12 +19,13 @@ import time
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from equipose.config import Recipe, dump_yaml, load_recipe
+from equipose.config import Recipe, dump_yaml, load_recipe, load_settings
 from equipose.errors import DataError, UsageError
 from equipose.files import write_text
 
+R = TypeVar("R", bound=Recipe)
 _PACKAGES = ("equipose", "torch", "numpy", "scipy", "lightning-fabric", "safetensors", "plotly")
 
 
@@ -79,6 +80,14 @@ class RunDir:
     def recipe(self) -> Recipe:
         """The recipe the run was made with."""
         return load_recipe(self.path / "config.yaml")
+
+    def recipe_of(self, kind: type[R]) -> R:
+        """The recipe of a run that has more settings than a training.
+
+        Raises:
+            UsageError: the run has other settings.
+        """
+        return load_settings(kind, self.path / "config.yaml")
 
     @property
     def status(self) -> dict[str, Any]:

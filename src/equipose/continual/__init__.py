@@ -1,0 +1,1 @@
+"""Continual strategies: hooks into the training loop that keep what earlier experiences taught."""

@@ -1,0 +1,89 @@
+"""What strategies with a memory have in common: filling it, refreshing it, saving it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor
+
+from equipose import config
+from equipose.balance.base import Setup
+from equipose.continual.base import Clean, ContinualStrategy, End, Start
+from equipose.continual.memory import Memory, Replay
+from equipose.continual.weights import joints_now
+from equipose.nn.model import PoseModel
+from equipose.types import Batch
+
+
+class MemorySettings(config.Settings):
+    """Size and filling of the memory."""
+
+    capacity: int = Field(default=400, ge=0)
+    """Samples kept in all. 0 is fine-tuning."""
+    selection: Literal["reservoir", "stratified"] = "stratified"
+    """stratified: experiences, subjects and actions get equal shares. reservoir: every sample of the stream has the
+    same chance."""
+    replay: Literal["earlier", "all"] = "earlier"
+    """earlier: only samples of experiences that have ended are replayed. all: those of the present one too, as where
+    experiences have no borders."""
+
+
+class Rehearsal(ContinualStrategy):
+    """Base of the strategies that store samples. One process only: each would fill a memory of its own."""
+
+    settings: MemorySettings  # narrows the base's
+
+    def __init__(self, settings: MemorySettings, modalities: tuple[str, ...]) -> None:
+        super().__init__(settings, modalities)
+        self._experience = 0
+
+    def setup(self, model: PoseModel, setup: Setup) -> None:
+        """Make an empty memory."""
+        self._setup = setup
+        self.memory = Memory(self.settings.capacity, self.settings.selection, setup.seed * 1_000_003 + 7)
+
+    def begin_experience(self, model: PoseModel, start: Start) -> None:
+        """Samples are those of another experience from now on."""
+        self._experience = start.index
+        self.memory.begin_experience()
+
+    def observe(self, batch: Batch, joints: Float[Tensor, "batch joint 3"], clean: Clean | None = None) -> None:
+        """Consider the new samples for the memory."""
+        self.memory.insert(batch, joints, self._experience, clean)
+
+    def end_experience(self, model: PoseModel, end: End) -> None:
+        """Store what the trained model says about the experience's entries instead of what it said when they came."""
+        entries = self.memory.entries
+        if entries is None:
+            return
+        own = (entries.experience == end.index).nonzero()[:, 0]
+        outputs = entries.outputs.clone()
+        for index in torch.split(own, 64):
+            outputs[index] = joints_now(model, entries.select(index).usable().to(model.mean_pose.device)).cpu().float()
+        self.memory.relabel(outputs=outputs)
+
+    def log(self) -> dict[str, Any]:
+        """How many samples the memory holds."""
+        return {"memory": len(self.memory)}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The memory."""
+        return {"memory": self.memory.state_dict(), "experience": self._experience}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what ``state_dict`` returned."""
+        self.memory.load_state_dict(state["memory"])
+        self._experience = state["experience"]
+
+    def memory_bytes(self) -> int:
+        """The stored samples."""
+        return self.memory.bytes()
+
+    def draw(self, count: int, device: torch.device) -> Replay | None:
+        """Entries to replay; None while there is nothing to keep."""
+        before = self._experience if self.settings.replay == "earlier" else None
+        return self.memory.draw(count, device, before=before)

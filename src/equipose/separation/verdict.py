@@ -1,0 +1,220 @@
+"""The decision table: from evidence to what is kept, masked, replaced or looked at again.
+
+| seen | verdict |
+|---|---|
+| one sensor far from the others and from the label | that sensor (FAR) |
+| a feature unlike trusted ones | that sensor (ODD) |
+| the sensors agree, the label is far | the label (LABEL) |
+| one sensor near the label, the others far from it and agreeing | peers wrong or memorised: LOOK_AGAIN, all kept |
+| no two sources agree | QUARANTINE: out of training until the next scoring, never deleted |
+| nearly all cells of a sensor | SHIFT: an event, nothing flagged for that sensor |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from equipose.separation.evidence import Evidence, pooled, weigh
+from equipose.separation.in_time import half_width, median_in_time, persistence
+from equipose.separation.readings import Readings
+from equipose.separation.reasons import MASKED, Reason
+from equipose.separation.rulers import Ruler, ruler
+from equipose.separation.settings import SeparationSettings
+
+_FEWEST = 20  # judged cells from which a share says something
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened to a sensor, or to the labels, as a whole.
+
+    Attributes:
+        kind: ``modality shift``, ``label shift`` or ``too few trusted samples``.
+        subject: the sensor, or ``label``, or ``trusted``.
+        share: of its cells that would have been flagged; of the samples needed, for the last kind.
+    """
+
+    kind: str
+    subject: str
+    share: float
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was decided about samples.
+
+    Attributes:
+        sensor_clean: q, probability that a cell is clean; 0 for a dead cell, 1 for an absent one.
+        label_clean: w, probability that the label is clean.
+        reason: int8 codes of ``Reason`` per cell.
+        label_reason: int8 codes per label: CLEAN, LABEL, QUARANTINE or LOOK_AGAIN.
+        consensus: pose of the sensors that are not flagged, metres; what a bad label is replaced by.
+        p: p-value of each cell, NaN where it was not judged.
+        label_p: p-value of each label.
+        score: min(own error, distance to the others), metres.
+        label_score: distance of the label to the consensus, metres.
+    """
+
+    sensor_clean: Float[Tensor, "sample modality"]
+    label_clean: Float[Tensor, " sample"]
+    reason: Int[Tensor, "sample modality"]
+    label_reason: Int[Tensor, " sample"]
+    consensus: Float[Tensor, "sample joint 3"]
+    p: Float[Tensor, "sample modality"]
+    label_p: Float[Tensor, " sample"]
+    score: Float[Tensor, "sample modality"]
+    label_score: Float[Tensor, " sample"]
+
+    def __len__(self) -> int:
+        return len(self.reason)
+
+    @property
+    def masked(self) -> Bool[Tensor, "sample modality"]:
+        """Cells that are kept out."""
+        return torch.isin(self.reason, torch.tensor(MASKED, dtype=self.reason.dtype))
+
+    @property
+    def clean(self) -> Bool[Tensor, "sample modality"]:
+        """Cells that may teach: recorded, not kept out, of a sample that is not in quarantine."""
+        kept = ~self.masked & (self.reason != Reason.ABSENT)
+        return kept & ~self.quarantined[:, None]
+
+    @property
+    def quarantined(self) -> Bool[Tensor, " sample"]:
+        """Samples that wait for the next scoring."""
+        return self.label_reason == Reason.QUARANTINE
+
+    @property
+    def bad_label(self) -> Bool[Tensor, " sample"]:
+        """Samples whose label is replaced or counts less."""
+        return self.label_reason == Reason.LABEL
+
+    def select(self, index: Tensor) -> Verdict:
+        """The verdicts at ``index``."""
+        return Verdict(**{x.name: getattr(self, x.name)[index] for x in fields(self)})
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All fields, for a checkpoint."""
+        return {x.name: getattr(self, x.name) for x in fields(self)}
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Any]) -> Verdict:
+        """The inverse of ``tensors``."""
+        return cls(**tensors)
+
+
+def judge(
+    readings: Readings, trusted: Readings | None, settings: SeparationSettings
+) -> tuple[Verdict, tuple[Event, ...]]:
+    """Judge every cell and label of a data set.
+
+    Args:
+        readings: of the samples.
+        trusted: of clean samples outside training, or None.
+        settings: method and thresholds.
+    """
+    measure = ruler(readings, trusted, settings)
+    evidence, aside, events = _weigh_all(measure)
+    flagged = _smooth(evidence.flagged, evidence.alive, readings, settings)
+    label_far = evidence.p_label < evidence.label_alpha
+    share = _share(label_far, evidence.alive.any(1))
+    if share > settings.shift:
+        events = (*events, Event("label shift", "label", share))
+        label_far = torch.zeros_like(label_far)
+    else:
+        anyone = evidence.alive.any(1)
+        label_far = _smooth(label_far[:, None], anyone[:, None], readings, settings)[:, 0]
+    reason, label_reason = decide(evidence, flagged, label_far)
+    reason = torch.where(readings.alive & aside, Reason.SHIFT, reason)
+    reason = torch.where(readings.alive, reason, readings.integrity.long()).to(torch.int8)
+    absent = (readings.integrity == Reason.ZERO).double()
+    q = torch.where(readings.alive, evidence.clean.nan_to_num(1.0), absent)
+    verdict = Verdict(
+        sensor_clean=q.float(),
+        label_clean=evidence.label_clean.float(),
+        reason=reason,
+        label_reason=label_reason.to(torch.int8),
+        consensus=pooled(readings, evidence.alive & ~flagged, evidence.alive, measure.typical),
+        p=evidence.p.float(),
+        label_p=evidence.p_label.float(),
+        score=evidence.distance.float(),
+        label_score=evidence.label_distance.float(),
+    )
+    return verdict, events
+
+
+def decide(
+    evidence: Evidence, flagged: Bool[Tensor, "sample modality"], label_far: Bool[Tensor, " sample"]
+) -> tuple[Int[Tensor, "sample modality"], Int[Tensor, " sample"]]:
+    """The table above, sample by sample.
+
+    Args:
+        evidence: p-values and thresholds.
+        flagged: cells, after the filter in time.
+        label_far: labels far from the consensus, after the filter in time.
+
+    Returns:
+        codes of ``Reason`` per cell and per label; int64.
+    """
+    alive, alpha = evidence.alive, evidence.alpha
+    left = alive & ~flagged
+    count = left.sum(1)
+    far_peers = alive & (evidence.p_peers < alpha)
+    far_label = alive & (evidence.p_error < alpha)
+    stubborn = left & far_peers & ~far_label
+
+    against_all = (count == 1) & evidence.together & ~(left & far_label).any(1)
+    split_label = label_far & (count >= 2) & stubborn.any(1)
+    again = against_all | split_label
+    lost = alive.any(1) & ~again & ((count == 0) | ((count == 1) & label_far))
+    label_bad = label_far & ~again & ~lost & (count >= 2)
+
+    clear = alive & (evidence.p >= alpha)
+    why = torch.where(far_peers & far_label, Reason.FAR, Reason.ODD)
+    why = torch.where(clear, Reason.IN_TIME, why)
+    reason = torch.where(flagged, why, Reason.CLEAN)
+    doubted = (flagged & against_all[:, None]) | (stubborn & again[:, None])
+    reason = torch.where(doubted, Reason.LOOK_AGAIN, reason)
+    reason = torch.where(alive & lost[:, None], Reason.QUARANTINE, reason)
+    label = torch.where(label_bad, Reason.LABEL, Reason.CLEAN)
+    label = torch.where(again, Reason.LOOK_AGAIN, label)
+    return reason, torch.where(lost, Reason.QUARANTINE, label)
+
+
+def _weigh_all(measure: Ruler) -> tuple[Evidence, Tensor, tuple[Event, ...]]:
+    """Sensors of which nearly all would be flagged: the worst one first, then judged again without it."""
+    readings = measure.readings
+    aside = torch.zeros(len(readings.modalities), dtype=torch.bool)
+    events: tuple[Event, ...] = ()
+    while True:
+        evidence = weigh(measure, aside)
+        shares = [
+            _share(evidence.flagged[:, m], evidence.alive[:, m]) if not aside[m] else 0.0
+            for m in range(len(readings.modalities))
+        ]
+        worst = max(range(len(shares)), key=shares.__getitem__)
+        if shares[worst] <= measure.settings.shift:
+            return evidence, aside, events
+        aside[worst] = True
+        events = (*events, Event("modality shift", readings.modalities[worst], shares[worst]))
+
+
+def _share(flags: Tensor, known: Tensor) -> float:
+    total = int(known.sum())
+    return float((flags & known).sum()) / total if total >= _FEWEST else 0.0
+
+
+def _smooth(flags: Tensor, known: Tensor, readings: Readings, settings: SeparationSettings) -> Tensor:
+    columns = []
+    for m in range(flags.shape[1]):
+        where = (readings.recording, readings.frame)
+        run = persistence(flags[:, m], known[:, m], *where, settings.frames)
+        width = half_width(settings.in_time, run, settings.frames)
+        columns.append(median_in_time(flags[:, m], known[:, m], *where, width))
+    return torch.stack(columns, 1)
