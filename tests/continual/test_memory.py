@@ -56,7 +56,9 @@ def test_a_plain_reservoir_is_a_uniform_sample():
 def test_strata_get_equal_shares_however_rare(selection):
     memory = Memory(12, selection)
     for first, subject in ((0, 1), (100, 1), (200, 1), (300, 2), (305, 3), (310, 1)):
-        memory.insert(numbered(5 if subject > 1 else 30, first, subject), torch.zeros(5 if subject > 1 else 30, 3, 3), 0)
+        memory.insert(
+            numbered(5 if subject > 1 else 30, first, subject), torch.zeros(5 if subject > 1 else 30, 3, 3), 0
+        )
     subjects = memory.entries.batch.meta.subject.tolist()
     assert sorted(subjects.count(s) for s in (1, 2, 3)) == [4, 4, 4]
     newest = memory.entries.batch.meta.sample[torch.tensor([s == 1 for s in subjects])].max()

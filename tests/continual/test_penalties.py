@@ -8,8 +8,8 @@ from continual.world import JOINTS, MEAN_POSE, Run, build, linear_batch, linear_
 from equipose.balance.base import Setup
 from equipose.balance.spring import Spring
 from equipose.continual.base import End, Start
-from equipose.continual.importance import PullSettings, normalised, predicted_drift, pull_of, stiffness
-from equipose.continual.kfac_factors import kronecker_factors, linear_layers
+from equipose.continual.importance import PullSettings, damped, measure, normalised, predicted_drift, pull_of, stiffness
+from equipose.continual.kfac_factors import Factors, kronecker_factors, linear_layers
 from equipose.continual.mas import squared_size
 from equipose.continual.weights import flat, weights_of
 from equipose.fisher_outputs import output_fisher, parameter_groups
@@ -84,7 +84,7 @@ def penalty(run, batch):
 
 def test_online_ewc_is_recursive_bayes_where_weights_are_independent():
     data = rooms(correlated=False)
-    found = learn("online_ewc", data, normalise="none", probes=1)
+    found = learn("online_ewc", data, normalise="none", damping=0.0, probes=1)
     for t, each in enumerate(found):
         np.testing.assert_allclose(each, joint_solution(data[: t + 1]), atol=2e-4)
     alone = learn("fine_tune", data)[-1]
@@ -95,8 +95,8 @@ def test_blocks_are_recursive_bayes_for_a_linear_head_and_a_diagonal_is_not():
     data = rooms(correlated=True)
     target = joint_solution(data)
     solutions = {
-        "kfac": learn("kfac", data, whole, normalise="none", probes=64),
-        "online_ewc": learn("online_ewc", data, normalise="none", probes=1),
+        "kfac": learn("kfac", data, whole, normalise="none", damping=0.0, probes=64),
+        "online_ewc": learn("online_ewc", data, normalise="none", damping=0.0, probes=1),
     }
     far = {name: np.abs(found[-1] - target).mean() for name, found in solutions.items()}
     assert far["kfac"] < 0.1 * far["online_ewc"]
@@ -110,7 +110,7 @@ def test_separate_anchors_in_one_spring():
 
     def end_experience(model, end):
         original(model, end)
-        fisher = output_fisher(model, end.batches(), seed=end.index).diagonal
+        fisher = measure(model, end, run.strategy.settings, run.strategy._setup).diagonal
         k = pull_of(fisher, run.strategy.settings, run.strategy._setup, end)
         pulls.append((weights_of(model), k))
 
@@ -188,6 +188,21 @@ def test_normalising_gives_every_group_the_same_mean_and_keeps_the_sum():
     assert means == pytest.approx([means[0]] * len(means), rel=1e-4)
     assert equal.mean() == pytest.approx(fisher.mean(), rel=1e-4)
     assert max(fisher.mean(g) for g in fisher.diagonal) > 2 * min(fisher.mean(g) for g in fisher.diagonal)
+
+
+def test_a_silent_unit_is_not_free():
+    """A hidden unit that is off on all old samples has no information, and must not be free to wake up."""
+    model, batch = tiny_model(), samples(16)
+    with torch.no_grad():
+        model.fusion.bias[3] = -1e3
+    fisher = output_fisher(model, [batch])
+    place = [p is model.fusion.bias for p in model.shared_parameters()].index(True)
+    assert float(fisher.diagonal["shared"][place][3]) == 0.0
+    held = damped(fisher, 0.1)
+    assert float(held.diagonal["shared"][place][3]) == pytest.approx(0.1 / 1.1 * fisher.mean("shared"), rel=1e-4)
+    assert held.trace("shared") == pytest.approx(fisher.trace("shared"), rel=1e-4)
+    silent = Factors(torch.diag(torch.tensor([1.0, 0.0])), torch.diag(torch.tensor([2.0, 0.0, 0.0]))).damped(0.1)
+    assert float(silent.drift(torch.tensor([[0.0, 0.0], [0.0, 1.0], [0.0, 0.0]]))) > 0
 
 
 def test_factors_of_a_linear_layer_are_its_moments():

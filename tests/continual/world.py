@@ -52,7 +52,7 @@ def origin(size, first=0):
     return FrameMeta(number, number % 2 + 1, number % 5 + 1, number % 3 + 1, number, number % 4)
 
 
-def samples(size=16, seed=0, modalities=SENSORS, room=0, missing=0.0, never=(), points=5, shift=0.2):
+def samples(size=16, seed=0, modalities=SENSORS, room=0, missing=0.0, never=(), points=5, shift=0.03):
     """A batch of one room; what a sensor shows of a pose differs from room to room."""
     generator = torch.Generator().manual_seed(1000 * room + seed)
     hidden = torch.randn(size, 4, generator=generator)

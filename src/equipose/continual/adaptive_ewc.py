@@ -17,7 +17,7 @@ from equipose.continual.adaptive_ewc_settings import AdaptiveEwcSettings
 from equipose.continual.base import ContinualStrategy, End, Start
 from equipose.continual.distances import MM, squared_distance
 from equipose.continual.drift import ascended, budgets, modality_factors, pulls
-from equipose.continual.importance import stiffness
+from equipose.continual.importance import damped, stiffness
 from equipose.continual.memory import Memory
 from equipose.continual.weights import bytes_of, copied, flat, joints_at, joints_now, weights_of
 from equipose.fisher_outputs import Groups, output_fisher, parameter_groups
@@ -125,9 +125,10 @@ class AdaptiveEwc(ContinualStrategy):
         if settings.strength == 0 or settings.budget_mm == 0:
             return
         seed = self._setup.seed * 1_000_003 + end.index
-        new = output_fisher(
+        found = output_fisher(
             model, end.batches(), probes=settings.probes, seed=seed, subsets=settings.subsets, mean=self._setup.mean
-        ).diagonal
+        )
+        new = damped(found, settings.damping).diagonal
         before = settings.decay * self._experiences
         old, share = self._fisher or new, 1.0 / (before + 1.0)
         self._fisher = {g: [a.lerp(b, share) for a, b in zip(old[g], new[g], strict=True)] for g in new}

@@ -25,6 +25,9 @@ class AdaptiveEwcSettings(config.Settings):
     far as the best."""
     decay: float = Field(default=1.0, ge=0, le=1)
     """What is left of an experience's share in the information at each new one; 1 counts all alike."""
+    damping: float = Field(default=0.1, ge=0)
+    """Least information of a weight, in means of its group: a unit that was silent on the old samples has none, and left
+    free it wakes up and speaks on them too."""
     probes: int = Field(default=8, ge=1)
     """Random-sign passes over the samples."""
     subsets: bool = False

@@ -40,6 +40,9 @@ class FisherSettings(config.Settings):
     normalise: Literal["group", "none"] = "group"
     """group: every encoder, and the fusion, gets the same mean information in every experience; otherwise the one with
     the largest gradients takes the whole penalty. none: as measured."""
+    damping: float = Field(default=0.1, ge=0)
+    """Least information of a weight, in means of its group: a unit that was silent on the old samples has none, and left
+    free it wakes up and speaks on them too. 0: as measured."""
 
 
 class PullSettings(config.Settings):
@@ -83,7 +86,17 @@ def measure(
             found = OutputFisher(shape, scale.samples)
         mean = found.mean()
         found = found.scaled(dict.fromkeys(found.diagonal, scale.mean() / mean if mean > 0 else 0.0))
+    found = damped(found, settings.damping)
     return normalised(found) if settings.normalise == "group" else found
+
+
+def damped(fisher: OutputFisher, share: float) -> OutputFisher:
+    """Every weight with ``share`` of its group's mean on top of its own information; the sums stay."""
+    if share == 0:
+        return fisher
+    means = {g: fisher.mean(g) for g in fisher.diagonal}
+    diagonal = {g: [(t + share * means[g]) / (1.0 + share) for t in each] for g, each in fisher.diagonal.items()}
+    return OutputFisher(diagonal, fisher.samples)
 
 
 def normalised(fisher: OutputFisher) -> OutputFisher:

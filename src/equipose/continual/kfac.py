@@ -91,7 +91,7 @@ class Kfac(OnlineEwc):
         super().end_experience(model, end)
         seed = self._setup.seed * 1_000_003 + end.index
         new = kronecker_factors(model, self._layers, end.batches(), self.settings.probes, seed)
-        self._factors = [*self._factors, new]
+        self._factors = [*self._factors, [factors.damped(self.settings.damping) for factors in new]]
         self._places = [matrix(layer).detach().clone() for layer in self._layers]
         self._scale = loss_scale(self._setup.loss, end, self.settings.reference_mm)
 

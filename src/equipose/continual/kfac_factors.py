@@ -39,6 +39,15 @@ class Factors:
         """Predicted mean square move of a coordinate, mm^2: tr(D' G D A)."""
         return (self.outputs @ change @ self.inputs * change).sum()
 
+    def damped(self, share: float) -> Factors:
+        """Both with ``share`` of their mean eigenvalue added to all; the traces stay."""
+        return Factors(*(_damped(each, share) for each in (self.inputs, self.outputs)))
+
+
+def _damped(moments: Tensor, share: float) -> Tensor:
+    eye = torch.eye(len(moments), dtype=moments.dtype, device=moments.device)
+    return (moments + share * moments.diagonal().mean() * eye) / (1.0 + share)
+
 
 def linear_layers(model: PoseModel, widest: int) -> list[nn.Linear]:
     """Linear layers of the shared part (fusion and head) with at most ``widest`` inputs and outputs."""

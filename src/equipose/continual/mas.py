@@ -24,6 +24,8 @@ from equipose.types import Batch, PoseOutput
 class MasSettings(PullSettings):
     """Strength, step and averaging."""
 
+    damping: float = Field(default=0.1, ge=0)
+    """Least importance of a weight, in means of its group; see online_ewc."""
     averaging: float = Field(default=0.5, gt=0, le=1)
     """Share of the new experience in the running importance."""
     gradients: Literal["per_sample", "loop"] = "per_sample"
@@ -73,7 +75,9 @@ class Mas(Anchored):
             return
         shape = sensitivities(model, end, self.settings.gradients)
         shape = like(shape, [self._setup.mean(tensor) for tensor in flat(shape)])
-        new = measure(model, end, FisherSettings(normalise="none"), self._setup, shape).diagonal
+        new = measure(
+            model, end, FisherSettings(normalise="none", damping=self.settings.damping), self._setup, shape
+        ).diagonal
         share = self.settings.averaging if self._importance else 1.0
         old = self._importance or new
         self._importance = {g: [a.lerp(b, share) for a, b in zip(old[g], new[g], strict=True)] for g in new}

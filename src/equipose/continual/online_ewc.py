@@ -41,9 +41,11 @@ class OnlineEwc(Anchored):
     - F is the information of the regressed pose, without labels (see ``fisher_outputs``);
     - F_t is normalised per encoder, so that the sensor with the largest gradients does not take the whole penalty
       (Schwarz et al. normalise the whole);
+    - no weight is free: one without information gets a tenth of its group's mean (``damping``), since a unit that was
+      silent on old samples can wake up;
     - the strength has a meaning: drift of old joints in millimetres against error in millimetres, whatever the loss.
 
-    With a squared loss, independent weights, gamma 1, strength 1 and ``normalise: none`` this is exact: the weights
+    With a squared loss, independent weights, gamma 1, strength 1, ``damping: 0`` and ``normalise: none`` this is exact: the weights
     after experience t are those of joint training on experiences 1 to t.
     """
 

@@ -133,7 +133,7 @@ def judge(
     reason, label_reason = decide(evidence, flagged, label_far)
     reason = torch.where(readings.alive & aside, Reason.SHIFT, reason)
     reason = torch.where(readings.alive, reason, readings.integrity.long()).to(torch.int8)
-    absent = (readings.integrity == Reason.ZERO).double()
+    absent = (readings.integrity == Reason.ABSENT).double()
     q = torch.where(readings.alive, evidence.clean.nan_to_num(1.0), absent)
     verdict = Verdict(
         sensor_clean=q.float(),

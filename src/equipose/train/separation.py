@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -21,6 +21,7 @@ from equipose.separation.settings import SeparationSettings
 from equipose.types import Batch
 
 
+@runtime_checkable
 class Separation(Protocol):
     """What the training loop and the stream ask for."""
 
