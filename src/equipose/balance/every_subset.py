@@ -29,7 +29,7 @@ from equipose.types import Batch, LossTerms, PoseOutput
 class EverySubsetSettings(config.Settings):
     """Weights of the three terms beside the joint loss."""
 
-    alone: float = Field(default=1.0, ge=0)
+    alone: float = Field(default=2.0, ge=0)
     """Weight of the mean pose error of each sensor by itself."""
     subset: float = Field(default=1.0, ge=0)
     """Weight of the pose error of a random subset of the sensors, drawn for each sample."""
@@ -65,8 +65,8 @@ class EverySubset(BalanceStrategy):
     Settings: ClassVar[type[config.Settings]] = EverySubsetSettings
     candidates: ClassVar[tuple[Mapping[str, Any], ...]] = (
         {},
+        {"alone": 1.0},
         {"alone": 0.3, "subset": 0.3},
-        {"alone": 0.3, "subset": 1.0},
     )
 
     settings: EverySubsetSettings  # narrows the base's
