@@ -7,11 +7,18 @@ import pytest
 import torch
 
 from equipose.errors import UsageError
-from equipose.separation.distances import consensus, feature_distance, own_error, peer_distance, reliability
+from equipose.separation.distances import (
+    consensus,
+    feature_distance,
+    label_distance,
+    own_error,
+    peer_distance,
+    reliability,
+)
 from equipose.separation.readings import collect
 from equipose.separation.reasons import Reason
 from equipose.separation.ridge import cross_fitted
-from separation.toy import NOISE, SENSORS, corrupted, toy, toy_model, trusted_toy
+from separation.toy import NOISE, SENSORS, corrupted, refused, toy, toy_model, trusted_toy
 
 
 def test_batches_and_order_do_not_matter(model, clean):
@@ -47,6 +54,15 @@ def test_errors_rank_the_sensors_by_their_noise(clean):
     typical = reliability(clean)
     assert typical.tolist() == sorted(typical.tolist())
     assert float(typical[3] / typical[0]) == pytest.approx(NOISE["wifi"] / NOISE["rgb"], rel=0.1)
+
+
+def test_coalition_errors_are_those_of_the_model_without_the_others(model, clean):
+    again = refused(clean)
+    assert torch.allclose(again.coalition_errors, clean.coalition_errors, atol=1e-5)
+    assert torch.allclose(again.fused, clean.fused, atol=1e-5)
+    trust = torch.tensor([True, False, True, False]).expand_as(clean.alive)
+    assert torch.equal(label_distance(clean, trust), clean.coalition_errors[:, 0b0101].double())
+    assert label_distance(clean, torch.zeros_like(trust)).isnan().all()
 
 
 def test_consensus_by_hand():

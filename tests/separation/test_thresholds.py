@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.stats import binom, norm
 
-from equipose.separation.thresholds import clean_posterior, conformal_p, fit_mixture, two_sided
+from equipose.separation.thresholds import clean_posterior, conformal_p, fit_mixture, own_tail, two_sided
 
 
 def test_p_value_counts_trusted_samples_that_look_as_bad():
@@ -43,6 +43,14 @@ def test_two_sided_sees_both_ends():
     scores = torch.tensor([-5.0, 0.5, 5.0])
     p = two_sided(conformal_p(calibration, scores), conformal_p(calibration, scores, upper=False))
     assert p[0] < 0.05 and p[2] < 0.05 and p[1] > 0.9
+
+
+def test_own_tail_is_the_gaussian_one_and_survives_outliers():
+    values = torch.from_numpy(norm.ppf((np.arange(2000) + 0.5) / 2000))
+    assert own_tail(values).numpy() == pytest.approx(2 * norm.sf(np.abs(values.numpy())), abs=0.05)
+    mixed = torch.cat([values, torch.full((800,), 30.0), torch.tensor([torch.nan])])
+    p = own_tail(mixed)
+    assert (p[2000:2800] < 1e-6).all() and p[-1].isnan() and (p[:2000] < 0.01).double().mean() < 0.02
 
 
 def test_mixture_finds_two_components():

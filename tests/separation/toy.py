@@ -14,7 +14,8 @@ from torch import nn
 
 from equipose.nn.fusion import Fusion
 from equipose.nn.model import PoseModel
-from equipose.types import Batch, Dense, FrameMeta
+from equipose.separation.distances import consensus
+from equipose.types import Batch, Dense, FrameMeta, all_coalitions
 
 SENSORS = ("rgb", "infra1", "depth", "wifi")
 NOISE = {"rgb": 0.02, "infra1": 0.03, "depth": 0.04, "wifi": 0.07}
@@ -164,3 +165,16 @@ class _Weighted(Fusion):
 def toy_model(sensors=SENSORS):
     mean_pose = torch.tensor([0.0, 0.0, 3.0]).expand(JOINTS, 3)
     return PoseModel(sensors, {m: _Values() for m in sensors}, _Weighted(sensors), mean_pose, WIDTH)
+
+
+def refused(readings):
+    """The readings with what the toy model would say together from their poses, after these or the labels changed."""
+    noise = torch.tensor([NOISE[m] for m in readings.modalities])
+    empty = torch.tensor([0.0, 0.0, 3.0], dtype=torch.float64)
+    errors = []
+    for inside in all_coalitions(len(noise)):
+        pose = consensus(readings.poses, readings.alive & inside, noise).where(
+            (readings.alive & inside).any(1)[:, None, None], empty
+        )
+        errors.append((pose - readings.target).norm(dim=-1).mean(-1))
+    return replace(readings, fused=pose.float(), coalition_errors=torch.stack(errors, 1).float())

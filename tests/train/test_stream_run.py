@@ -184,7 +184,7 @@ class TestRefusals:
             train_stream(settings("separation.mode=known"), two_rooms, tmp_path, "run", silent)
 
     def test_joint_training_on_a_stream_of_sensors(self, settings, two_rooms, tmp_path):
-        with pytest.raises(UsageError, match="regime=joint.*use regime=stream or single"):
+        with pytest.raises(UsageError, match=r"regime=joint.*use regime=stream or single"):
             train_stream(settings("regime=joint", "stream.kind=sensors"), two_rooms, tmp_path, "run", silent)
 
     def test_several_devices(self, settings, two_rooms, tmp_path):

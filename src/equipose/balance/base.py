@@ -63,6 +63,8 @@ class Setup:
         num_samples: training samples.
         mean: mean of a tensor over all processes; every process must call.
         load_model: run folder -> its best model, in evaluation mode and without gradients.
+        endless: samples come once each and never end: nothing may be kept for every one of them. ``num_samples`` then
+            is the number from which sample numbers begin anew.
     """
 
     loss: PerSampleLoss
@@ -73,6 +75,7 @@ class Setup:
     num_samples: int = 0
     mean: Callable[[Tensor], Tensor] = _unchanged
     load_model: Callable[[str], PoseModel] | None = None
+    endless: bool = False
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from equipose.benchmark.work import Job, Message, run_job
+from equipose.benchmark.jobs import AnyJob, Message
 from equipose.errors import UsageError
 
 
@@ -16,11 +16,11 @@ def _silent(message: Message) -> None:
     """Progress stays where it is made; only the end of a cell travels."""
 
 
-def _remote(job: Job) -> Message:
+def _remote(job: AnyJob) -> Message:
     import torch
 
     torch.set_num_threads(1)
-    return run_job(job, _silent)
+    return job.run(_silent)
 
 
 class RayExecutor:
@@ -41,7 +41,7 @@ class RayExecutor:
         self._task = ray.remote(num_cpus=1, num_gpus=gpus, max_calls=1)(_remote)
         self._running: dict[Any, str] = {}
 
-    def start(self, job: Job) -> None:
+    def start(self, job: AnyJob) -> None:
         """Hand a cell to the cluster."""
         self._running[self._task.remote(job)] = job.name
 

@@ -14,7 +14,7 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from equipose.benchmark.work import Job, Message, run_job
+from equipose.benchmark.jobs import AnyJob, Message
 from equipose.threads import one_thread
 
 _PATIENCE = 120.0
@@ -27,7 +27,7 @@ class Executor(Protocol):
     slots: int
     """How many cells run at a time."""
 
-    def start(self, job: Job) -> None:
+    def start(self, job: AnyJob) -> None:
         """Start a cell; called only while fewer than ``slots`` run."""
 
     def poll(self, seconds: float) -> list[Message]:
@@ -50,7 +50,7 @@ class LocalExecutor:
         self.slots = slots
         self._running: dict[str, _Running] = {}
 
-    def start(self, job: Job) -> None:
+    def start(self, job: AnyJob) -> None:
         """Start a cell in a process of its own."""
         context = multiprocessing.get_context("spawn")
         mine, theirs = context.Pipe(duplex=False)
@@ -96,7 +96,7 @@ class LocalExecutor:
         return found
 
 
-def _child(job: Job, told: Connection, parent: int) -> None:
+def _child(job: AnyJob, told: Connection, parent: int) -> None:
     """Entry of a cell's process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent passes a SIGTERM on
 
@@ -113,14 +113,14 @@ def _child(job: Job, told: Connection, parent: int) -> None:
 
     torch.set_num_threads(1)
     with _alone(job):
-        ended = run_job(job, tell)
+        ended = job.run(tell)
     with suppress(OSError):
         told.send(ended)
     told.close()
 
 
 @contextmanager
-def _alone(job: Job) -> Iterator[None]:
+def _alone(job: AnyJob) -> Iterator[None]:
     """Waits for a process of a killed benchmark that is still saving the same run."""
     import fcntl
 

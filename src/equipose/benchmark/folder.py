@@ -17,12 +17,14 @@ import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import yaml
+from pydantic import BaseModel
 
+from equipose.benchmark.loop import Outcome
 from equipose.benchmark.plan import wanted
 from equipose.benchmark.recipe import BenchmarkRecipe
 from equipose.benchmark.results import CellResult, read_cell, read_failure
@@ -31,29 +33,21 @@ from equipose.errors import DataError, UsageError
 from equipose.files import write_text
 
 _LOCK = ".lock"
+RECIPES = ("benchmark.yaml", "continual.yaml")
+"""Recipe of a folder by the kind of benchmark it holds."""
+T = TypeVar("T", bound=BaseModel)
 
 
-@dataclass
-class State:
-    """What is known about the cells.
+State = Outcome[CellResult]
+"""What is known about the cells of a benchmark."""
 
-    Attributes:
-        done: name -> result.
-        failed: name -> why.
-        stopped: whether the work was interrupted.
-    """
 
-    done: dict[str, CellResult] = field(default_factory=dict)
-    failed: dict[str, str] = field(default_factory=dict)
-    stopped: bool = False
-
-    @property
-    def validation(self) -> dict[str, float | None]:
-        """Cell -> validation error in mm, None for a failed one."""
-        return {
-            **{name: result.validation_mpjpe_mm for name, result in self.done.items()},
-            **dict.fromkeys(self.failed),
-        }
+def validation_errors(state: State) -> dict[str, float | None]:
+    """Validation error of every cell that is done, None for those that failed."""
+    return {
+        **{name: result.validation_mpjpe_mm for name, result in state.done.items()},
+        **dict.fromkeys(state.failed),
+    }
 
 
 def saved_recipe(out: Path) -> BenchmarkRecipe:
@@ -62,28 +56,52 @@ def saved_recipe(out: Path) -> BenchmarkRecipe:
     Raises:
         DataError: the folder is none.
     """
-    path = out / "benchmark.yaml"
+    return saved(out, BenchmarkRecipe, "benchmark.yaml", "equipose benchmark")
+
+
+def saved(out: Path, kind: type[T], file: str, command: str) -> T:
+    """The recipe of a folder, of either kind of benchmark.
+
+    Args:
+        out: the folder.
+        kind: what the recipe is.
+        file: one of ``RECIPES``.
+        command: that writes such folders.
+
+    Raises:
+        DataError: the folder is none.
+    """
+    path = out / file
     if not path.is_file():
-        raise DataError(f"no benchmark at {out}: expected benchmark.yaml in it, as `equipose benchmark` writes it")
+        raise DataError(f"no benchmark at {out}: expected {file} in it, as `{command}` writes it")
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise DataError(f"{path} is damaged ({error}); repeat the benchmark with its recipe") from None
-    return validate(BenchmarkRecipe, values, str(path))
+    return validate(kind, values, str(path))
 
 
-def check_folder(out: Path) -> None:
-    """UsageError if the folder holds something that no benchmark wrote."""
+def check_folder(out: Path, file: str = "benchmark.yaml") -> None:
+    """UsageError if the folder holds something else than a benchmark whose recipe is ``file``."""
     if out.is_file() or (out.is_dir() and not (out / "data.json").is_file() and _foreign(out)):
         raise UsageError(f"{out} exists and holds no benchmark; choose an empty or new folder with --out DIR")
+    other = next((name for name in RECIPES if name != file and (out / name).is_file()), None)
+    if other is not None:
+        raise UsageError(f"{out} holds another kind of benchmark ({other}); choose another --out")
 
 
 def _foreign(out: Path) -> bool:
     return any(path.name != _LOCK for path in out.iterdir())
 
 
-def prepare(out: Path, recipe: BenchmarkRecipe, data: Path) -> None:
+def prepare(out: Path, recipe: BaseModel, data: Path, file: str = "benchmark.yaml") -> None:
     """Write down what the folder holds.
+
+    Args:
+        out: the folder.
+        recipe: of the benchmark.
+        data: the data folder.
+        file: name of the recipe there.
 
     Raises:
         UsageError: the folder holds a benchmark on other data.
@@ -99,7 +117,7 @@ def prepare(out: Path, recipe: BenchmarkRecipe, data: Path) -> None:
             )
     out.mkdir(parents=True, exist_ok=True)
     write_text(note, json.dumps({"data": str(data.resolve()), "digest": digest}, indent=1) + "\n")
-    write_text(out / "benchmark.yaml", dump_yaml(recipe))
+    write_text(out / file, dump_yaml(recipe))
 
 
 def data_digest(data: Path) -> str:
@@ -127,7 +145,7 @@ def known(out: Path, recipe: BenchmarkRecipe, failures: bool = False) -> State:
     state = State()
     while True:
         before = len(state.done) + len(state.failed)
-        for cell in wanted(recipe, state.validation):
+        for cell in wanted(recipe, validation_errors(state)):
             if cell.name in state.done or cell.name in state.failed:
                 continue
             result = read_cell(out, cell.name)

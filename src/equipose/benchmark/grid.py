@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from equipose.benchmark.executors import Executor
-from equipose.benchmark.folder import State, known
-from equipose.benchmark.live import Tally, View
+from equipose.benchmark.folder import State, known, validation_errors
+from equipose.benchmark.live import View
+from equipose.benchmark.loop import Grid, Outcome, run_cells
 from equipose.benchmark.plan import Cell, conditions, method_cell, subset_cells, unknown_finals, wanted
 from equipose.benchmark.recipe import BenchmarkRecipe, Method
-from equipose.benchmark.results import read_cell
-from equipose.benchmark.work import Job, Message
+from equipose.benchmark.results import CellResult, read_cell
+from equipose.benchmark.work import Job
 from equipose.errors import UsageError
 from equipose.registry import BALANCE
-
-_POLL_SECONDS = 0.5
 
 
 def resolved(recipe: BenchmarkRecipe, data: Path) -> BenchmarkRecipe:
@@ -84,97 +82,46 @@ def run_grid(recipe: BenchmarkRecipe, data: Path, out: Path, executor: Executor,
         view: where the progress is shown.
     """
     state = known(out, recipe)
-    tally = Tally(slots=executor.slots)
-    try:
-        while True:
-            cells = wanted(recipe, state.validation)
-            _count(tally, recipe, cells, state)
-            failures = len(state.failed)
-            for cell in cells:
-                if len(tally.running) >= executor.slots:
-                    break
-                if _ready(cell, state, tally):
-                    executor.start(_job(cell, data, out))
-                    tally.running[cell.name] = (cell, time.monotonic(), None)
-                    view.started(cell, tally)
-            if len(state.failed) > failures:
-                continue  # what waited for those is known now
-            if not tally.running:
-                return state
-            ended = False
-            while not ended:
-                for message in executor.poll(_POLL_SECONDS):
-                    ended |= _note(message, out, state, tally, view)
-                view.tick(tally)
-    except KeyboardInterrupt:
-        state.stopped = True
-        for message in executor.stop():
-            _note(message, out, state, tally, view)
-        return state
+    run_cells(_Trainings(recipe, data, out), state, executor, view)
+    return state
 
 
-def _ready(cell: Cell, state: State, tally: Tally) -> bool:
-    """Whether a cell can start: not done, its run folder free, its teachers trained."""
-    if cell.name in state.done or cell.name in state.failed or cell.name in tally.running:
-        return False
-    if any(cell.training == other.training for other, _, _ in tally.running.values()):
-        return False
-    for _, teacher in cell.teachers:
-        if teacher.name in state.failed:
-            state.failed[cell.name] = f"its teacher failed: {teacher.label}"
-            return False
-        if teacher.name not in state.done:
-            return False
-    return True
+class _Trainings(Grid[Cell, CellResult]):
+    """Cells of a benchmark: the final ones follow from what tuning found, and some wait for their teachers."""
 
+    def __init__(self, recipe: BenchmarkRecipe, data: Path, out: Path) -> None:
+        self.recipe, self.data, self.out = recipe, data, out
 
-def _count(tally: Tally, recipe: BenchmarkRecipe, cells: list[Cell], state: State) -> None:
-    unknown = unknown_finals(recipe, state.validation)
-    tally.total = len(cells) + unknown
-    tally.done = len(state.done)
-    tally.failed = len(state.failed)
-    open_ = [cell.weight for cell in cells if cell.name not in state.done and cell.name not in state.failed]
-    average = sum(cell.weight for cell in cells) / max(len(cells), 1)
-    tally.left = sum(open_) + unknown * average
+    def cells(self, state: Outcome[CellResult]) -> Sequence[Cell]:
+        """What tuning needs, and what follows from the tuning that is done."""
+        return wanted(self.recipe, validation_errors(state))
 
+    def unknown(self, state: Outcome[CellResult]) -> int:
+        """Final cells whose settings are not chosen yet."""
+        return unknown_finals(self.recipe, validation_errors(state))
 
-def _note(message: Message, out: Path, state: State, tally: Tally, view: View) -> bool:
-    """Take in what a cell told; True if it ended."""
-    if message.name not in tally.running:
-        return False
-    cell, since, _ = tally.running[message.name]
-    if state.stopped and message.state == "failed":  # it was not far enough to have anything to save
-        message = Message(message.name, "stopped")
-    if message.state == "running":
-        tally.running[message.name] = (cell, since, message)
-        return False
-    del tally.running[message.name]
-    result = None
-    if message.state == "done":
-        result = read_cell(out, cell.name)
-        assert result is not None, "a cell that is done has its file"
-        state.done[cell.name] = result
-        tally.work += cell.weight
-        tally.done += 1
-        tally.left -= cell.weight
-    elif message.state == "failed":
-        state.failed[cell.name] = message.text
-        tally.failed += 1
-        tally.left -= cell.weight
-    elif not state.stopped:  # somebody stopped this one process
-        state.failed[cell.name] = "its process was asked to stop; repeat the same command to continue it"
-        tally.failed += 1
-    view.ended(cell, message, result, time.monotonic() - since, tally)
-    return True
+    def possible(self, cell: Cell, state: Outcome[CellResult]) -> bool:
+        """Whether its teachers are trained."""
+        for _, teacher in cell.teachers:
+            if teacher.name in state.failed:
+                state.failed[cell.name] = f"its teacher failed: {teacher.label}"
+                return False
+            if teacher.name not in state.done:
+                return False
+        return True
 
+    def read(self, cell: Cell) -> CellResult | None:
+        """Its file."""
+        return read_cell(self.out, cell.name)
 
-def _job(cell: Cell, data: Path, out: Path) -> Job:
-    return Job(
-        name=cell.name,
-        kind=cell.kind,
-        training=cell.training,
-        recipe=cell.recipe.model_dump(mode="json"),
-        teachers={modality: teacher.training for modality, teacher in cell.teachers},
-        data=str(data.resolve()),
-        out=str(out.resolve()),
-    )
+    def job(self, cell: Cell) -> Job:
+        """Plain values."""
+        return Job(
+            name=cell.name,
+            kind=cell.kind,
+            training=cell.training,
+            recipe=cell.recipe.model_dump(mode="json"),
+            teachers={modality: teacher.training for modality, teacher in cell.teachers},
+            data=str(self.data.resolve()),
+            out=str(self.out.resolve()),
+        )

@@ -9,11 +9,39 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
-from equipose.benchmark.plan import Cell
-from equipose.benchmark.results import CellResult
-from equipose.benchmark.work import Message
+from equipose.benchmark.jobs import Message
 
 _PLAIN_SECONDS = 30.0
+
+
+@runtime_checkable
+class AnyCell(Protocol):
+    """What is shown of a cell, whatever it trains."""
+
+    @property
+    def name(self) -> str:
+        """Name of its result file."""
+
+    @property
+    def training(self) -> str:
+        """Name of its run folder; cells that share it do not run at the same time."""
+
+    @property
+    def label(self) -> str:
+        """What it is called while it runs."""
+
+    @property
+    def weight(self) -> float:
+        """A rough measure of its work, for the time left."""
+
+
+@runtime_checkable
+class AnyResult(Protocol):
+    """What is shown of a finished cell."""
+
+    @property
+    def told(self) -> str:
+        """Its errors in a few words."""
 
 
 @dataclass
@@ -34,7 +62,7 @@ class Tally:
     total: int = 0
     done: int = 0
     failed: int = 0
-    running: dict[str, tuple[Cell, float, Message | None]] = field(default_factory=dict)
+    running: dict[str, tuple[AnyCell, float, Message | None]] = field(default_factory=dict)
     work: float = 0.0
     left: float = 0.0
     slots: int = 1
@@ -67,10 +95,10 @@ class Tally:
 class View(Protocol):
     """Something that shows the progress."""
 
-    def started(self, cell: Cell, tally: Tally) -> None:
+    def started(self, cell: AnyCell, tally: Tally) -> None:
         """A cell has started."""
 
-    def ended(self, cell: Cell, message: Message, result: CellResult | None, seconds: float, tally: Tally) -> None:
+    def ended(self, cell: AnyCell, message: Message, result: AnyResult | None, seconds: float, tally: Tally) -> None:
         """A cell has ended."""
 
     def tick(self, tally: Tally) -> None:
@@ -96,11 +124,11 @@ class PlainView:
     def __init__(self) -> None:
         self._last = time.monotonic()
 
-    def started(self, cell: Cell, tally: Tally) -> None:
+    def started(self, cell: AnyCell, tally: Tally) -> None:
         """A cell has started."""
         _say(f"start: {cell.label}")
 
-    def ended(self, cell: Cell, message: Message, result: CellResult | None, seconds: float, tally: Tally) -> None:
+    def ended(self, cell: AnyCell, message: Message, result: AnyResult | None, seconds: float, tally: Tally) -> None:
         """A cell has ended."""
         _say(f"{told(cell, message, result, seconds)}. {tally.line()}")
 
@@ -119,11 +147,11 @@ class LiveView:
     def __init__(self, live: Any) -> None:
         self._live = live
 
-    def started(self, cell: Cell, tally: Tally) -> None:
+    def started(self, cell: AnyCell, tally: Tally) -> None:
         """A cell has started."""
         self.tick(tally)
 
-    def ended(self, cell: Cell, message: Message, result: CellResult | None, seconds: float, tally: Tally) -> None:
+    def ended(self, cell: AnyCell, message: Message, result: AnyResult | None, seconds: float, tally: Tally) -> None:
         """A cell has ended."""
         self._live.console.print(told(cell, message, result, seconds), markup=False, highlight=False)
         self.tick(tally)
@@ -141,14 +169,13 @@ class LiveView:
         self._live.update(table, refresh=True)
 
 
-def told(cell: Cell, message: Message, result: CellResult | None, seconds: float) -> str:
+def told(cell: AnyCell, message: Message, result: AnyResult | None, seconds: float) -> str:
     """One line about a cell that ended."""
     if message.state == "failed":
         return f"failed: {cell.label}: {message.text}"
     if message.state == "stopped" or result is None:
         return f"stopped: {cell.label}; its run is saved"
-    test = f"test {result.test.full.mpjpe_mm:.1f} mm, " if result.test is not None else ""
-    return f"done: {cell.label}: {test}validation {result.validation_mpjpe_mm:.1f} mm, {clock(seconds)}"
+    return f"done: {cell.label}: {result.told}, {clock(seconds)}"
 
 
 def clock(seconds: float) -> str:

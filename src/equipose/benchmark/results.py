@@ -126,6 +126,12 @@ class CellResult(_Record):
     finished: str = ""
     test: TestErrors | None = None
 
+    @property
+    def told(self) -> str:
+        """A few words, for the line that says that it is done."""
+        test = f"test {self.test.full.mpjpe_mm:.1f} mm, " if self.test is not None else ""
+        return f"{test}validation {self.validation_mpjpe_mm:.1f} mm"
+
 
 def cell_path(out: Path, name: str) -> Path:
     """File of a finished cell."""

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 
 from equipose.benchmark.executors import Executor, LocalExecutor
-from equipose.benchmark.folder import State, check_folder, known, locked, prepare, saved_recipe
+from equipose.benchmark.folder import State, check_folder, known, locked, prepare, saved_recipe, validation_errors
 from equipose.benchmark.grid import resolved, run_grid
 from equipose.benchmark.live import view
+from equipose.benchmark.loop import terminated_like_interrupted
 from equipose.benchmark.markdown import write_markdown
 from equipose.benchmark.page import write_page
 from equipose.benchmark.plan import candidates, conditions, unknown_finals, wanted
@@ -51,7 +47,7 @@ def benchmark(
     check_folder(out)
     whole = resolved(recipe, data)
     chosen = executor or (_ray(jobs) if cluster else LocalExecutor(jobs))
-    with locked(out), _terminated_like_interrupted(), view() as shown:
+    with locked(out), terminated_like_interrupted(), view() as shown:
         prepare(out, whole, data)
         return run_grid(whole, data, out, chosen, shown)
 
@@ -78,8 +74,8 @@ def plan(recipe: BenchmarkRecipe, data: Path, out: Path) -> str:
     check_folder(out)
     whole = resolved(recipe, data)
     state = known(out, whole)
-    cells = wanted(whole, state.validation)
-    unknown = unknown_finals(whole, state.validation)
+    cells = wanted(whole, validation_errors(state))
+    unknown = unknown_finals(whole, validation_errors(state))
     finals = sum(cell.kind == "final" for cell in cells) + unknown
     tuning = sum(cell.kind == "tuning" for cell in cells)
     epochs = base_recipe(whole).train.epochs
@@ -102,20 +98,3 @@ def _ray(slots: int) -> Executor:
     from equipose.benchmark.cluster import RayExecutor
 
     return RayExecutor(slots)
-
-
-@contextmanager
-def _terminated_like_interrupted() -> Iterator[None]:
-    """SIGTERM ends the benchmark as Ctrl-C does: running cells save and stop."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

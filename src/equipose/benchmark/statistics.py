@@ -53,14 +53,14 @@ class Estimate:
         return self.interval is not None and self.interval[1] < 0
 
 
-def mean(sums: Float[ndarray, "seed subject"], counts: Float[ndarray, " subject"]) -> Estimate:
+def mean(sums: Float[ndarray, "seed subject"], counts: Float[ndarray, "*seed subject"]) -> Estimate:
     """Mean over all samples of all people and seeds.
 
     Args:
         sums: sum of a value over each person's samples, per seed; a difference of two such sums is a paired one.
-        counts: samples of each person.
+        counts: samples of each person, or any other weights; a row per seed where they are not the same for all.
     """
-    per_seed = sums.sum(1) / counts.sum()
+    per_seed = sums.sum(1) / counts.sum(-1)
     draws = _draws(sums, counts)
     return Estimate(float(per_seed.mean()), _ends(draws), tuple(per_seed.tolist()))
 
@@ -68,7 +68,7 @@ def mean(sums: Float[ndarray, "seed subject"], counts: Float[ndarray, " subject"
 def relative(
     first: Float[ndarray, "seed subject"],
     second: Float[ndarray, "seed subject"],
-    counts: Float[ndarray, " subject"],
+    counts: Float[ndarray, "*seed subject"],
 ) -> Estimate:
     """How much larger the mean of ``first`` is than that of ``second``, as a part of it; the seeds are paired."""
     per_seed = first.sum(1) / second.sum(1) - 1.0
@@ -78,14 +78,15 @@ def relative(
 
 
 def _draws(
-    sums: Float[ndarray, "seed subject"], counts: Float[ndarray, " subject"]
+    sums: Float[ndarray, "seed subject"], counts: Float[ndarray, "*seed subject"]
 ) -> Float[ndarray, " resample"] | None:
     """The mean in every resample; the draws depend on the numbers of people and seeds alone."""
     seeds, people = sums.shape
     if people < 2:
         return None
     weights, shares = _weights(seeds, people)
-    return np.einsum("rp,rp->r", shares @ sums, weights) / (weights @ counts)
+    total = weights @ counts if counts.ndim == 1 else np.einsum("rp,rp->r", shares @ counts, weights)
+    return np.einsum("rp,rp->r", shares @ sums, weights) / total
 
 
 @lru_cache(maxsize=16)

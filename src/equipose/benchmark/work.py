@@ -6,22 +6,20 @@ Imports torch only inside functions, so that a fresh process can say early that 
 from __future__ import annotations
 
 import json
-import resource
 import shutil
 import statistics
-import sys
 import time
-import traceback
 from collections.abc import Callable, Mapping
-from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from equipose.benchmark.results import FORMAT, cell_path, failure_path
+from equipose.benchmark.jobs import Message, Tell, finite, logged, peak_memory
+from equipose.benchmark.results import FORMAT, cell_path
 from equipose.config import Recipe
-from equipose.errors import EquiposeError
 from equipose.files import write_text
+
+__all__ = ["Job", "Message", "run_job"]
 
 if TYPE_CHECKING:
     from equipose.train.run_dir import RunDir
@@ -49,27 +47,9 @@ class Job:
     data: str
     out: str
 
-
-@dataclass(frozen=True)
-class Message:
-    """What a cell tells while it runs and when it ends.
-
-    Attributes:
-        name: of the cell.
-        state: ``running``, ``done``, ``stopped`` (everything is saved) or ``failed``.
-        steps: optimizer steps done, while running.
-        total: of how many.
-        text: of a failure.
-    """
-
-    name: str
-    state: Literal["running", "done", "stopped", "failed"]
-    steps: int = 0
-    total: int = 0
-    text: str = ""
-
-
-Tell = Callable[[Message], None]
+    def run(self, tell: Tell) -> Message:
+        """See ``run_job``."""
+        return run_job(self, tell)
 
 
 def run_job(job: Job, tell: Tell) -> Message:
@@ -82,28 +62,18 @@ def run_job(job: Job, tell: Tell) -> Message:
     Returns:
         How it ended. A failure is also in ``DIR/failed/<name>.txt``, with its traceback.
     """
-    out = Path(job.out)
-    log = out / "logs" / f"{job.training}.txt"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    failure = failure_path(out, job.name)
-    with log.open("a", encoding="utf-8") as stream, redirect_stdout(stream), redirect_stderr(stream):
-        try:
-            run = _train(job, tell)
-            if run is None:
-                return Message(job.name, "stopped")
-            result = _measure(job, run)
-            path = cell_path(out, job.name)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_text(path, json.dumps(result, allow_nan=False) + "\n")
-            failure.unlink(missing_ok=True)
-        except Exception as error:
-            ours = isinstance(error, EquiposeError)
-            told = str(error) if ours else f"{type(error).__name__}: {error}"
-            told = " ".join(told.split()) or type(error).__name__
-            failure.parent.mkdir(parents=True, exist_ok=True)
-            write_text(failure, f"{told}\n\n{traceback.format_exc()}")
-            return Message(job.name, "failed", text=told)
-    return Message(job.name, "done")
+
+    def work() -> bool:
+        run = _train(job, tell)
+        if run is None:
+            return False
+        result = _measure(job, run)
+        path = cell_path(Path(job.out), job.name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, json.dumps(result, allow_nan=False) + "\n")
+        return True
+
+    return logged(job, work)
 
 
 def _train(job: Job, tell: Tell) -> RunDir | None:
@@ -128,7 +98,7 @@ def _train(job: Job, tell: Tell) -> RunDir | None:
         run = fit.resume(run, data, _reporter(job, recipe, tell))
     else:
         run = fit.train(recipe, data, out / "runs", job.training, _reporter(job, recipe, tell))
-    memory = _memory()
+    memory = peak_memory()
     before = run.status
     run.set_status(**{key: max(value, before.get(key) or 0.0) for key, value in memory.items() if value is not None})
     if run.status["state"] != "finished":
@@ -220,7 +190,7 @@ def _test(run: RunDir, data: Path) -> dict[str, Any]:
         "collapse": contributions.collapse,
         "alarms": list(contributions.alarms),
     }
-    return {"parameters": metrics["parameters"], "test": _finite(test)}
+    return {"parameters": metrics["parameters"], "test": finite(test)}
 
 
 def _recordings(run: RunDir) -> dict[str, Any]:
@@ -240,24 +210,3 @@ def _recordings(run: RunDir) -> dict[str, Any]:
             "mpjpe_mm": means(found["error_mm"]),
             "pa_mpjpe_mm": means(found["pa_error_mm"]),
         }
-
-
-def _memory() -> dict[str, float | None]:
-    """Largest memory of this process so far, MB."""
-    import torch
-
-    unit = 1e6 if sys.platform == "darwin" else 1e3  # getrusage counts bytes there and kilobytes on Linux
-    resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
-    gpu = torch.cuda.max_memory_allocated() / 1e6 if torch.cuda.is_available() else None
-    return {"peak_memory_mb": round(resident, 1), "peak_gpu_memory_mb": None if gpu is None else round(gpu, 1)}
-
-
-def _finite(value: Any) -> Any:
-    """NaN and infinity as None, which JSON has no word for."""
-    if isinstance(value, float):
-        return value if value - value == 0.0 else None
-    if isinstance(value, dict):
-        return {key: _finite(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(each) for each in value]
-    return value

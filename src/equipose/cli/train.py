@@ -37,7 +37,7 @@ def train(
         data: a packed folder, or an MM-Fi folder as it is.
         recipe: YAML file with settings; the flags below win over it and over --set.
         balance: balance strategy, see `equipose list balance`.
-        fusion: concat, mlp or attention.
+        fusion: how features become a pose, see `equipose list fusion`.
         modalities: sensors to use, such as rgb lidar mmwave wifi.
         protocol: P1 (daily actions), P2 (rehabilitation) or P3 (all).
         split: S1 (random), S2 (cross-subject), S3 (cross-environment), manual, or given (stored with the data).

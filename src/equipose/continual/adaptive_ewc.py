@@ -41,9 +41,8 @@ class AdaptiveEwc(ContinualStrategy):
 
     with F the label-free information of the outputs averaged over the experiences (samples and cells found clean),
     theta* the weights at the end of the last one, phi_g the sensor's contribution (Shapley value) to it, noise_g the
-    share of its cells found corrupt, and kappa the ratio of measured to predicted drift on a few old inputs: the diagonal
-    ignores what weights do together and predicts two to four times too little, and far less for a common shift of all
-    poses.
+    share of its cells found corrupt, and kappa the ratio of measured to predicted drift on a few old inputs: the
+    diagonal ignores what weights do together and predicts two to four times too little.
 
     Source: our own, after Qi et al., *Towards Balanced Multi-Modal Learning in 3D Human Pose Estimation* (arXiv
     2501.05264, versions 1 to 3, 2025), which names an adaptive EWC and, in all we could read, does not define it; on
@@ -67,7 +66,7 @@ class AdaptiveEwc(ContinualStrategy):
     def __init__(self, settings: AdaptiveEwcSettings, modalities: tuple[str, ...]) -> None:
         super().__init__(settings, modalities)
         self.reference: Callable[[Batch], Batch] = self._old_inputs
-        """From the batch of the moment to the samples on which drift is measured; for an owner of old samples to set."""
+        """From the batch of the moment to the samples on which drift is measured; an owner of old ones may set it."""
         self._fisher: Groups = {}
         self._anchor: Groups = {}
         self._experiences = 0.0
@@ -213,4 +212,5 @@ class AdaptiveEwc(ContinualStrategy):
 def _drifts(springs: Mapping[str, Spring]) -> dict[str, float]:
     """Group -> predicted root mean square move of a joint, metres."""
     with torch.no_grad():
-        return {group: float(spring.energy()) ** 0.5 for group, spring in springs.items()}
+        squares = torch.stack([spring.energy() for spring in springs.values()]).tolist()  # one wait for the device
+    return {group: square**0.5 for group, square in zip(springs, squares, strict=True)}

@@ -33,9 +33,9 @@ class AdaptiveEwcReplaySettings(config.Settings):
 class AdaptiveEwcReplay(ContinualStrategy):
     """Adaptive EWC holds the encoders, a small memory of clean samples corrects what it cannot see.
 
-    Penalties alone cut forgetting but cost as much plasticity; a few replayed samples do more for the final error. So the
-    budget is wide here, a guard for what the memory does not hold; a narrow one keeps new rooms from being learned. Drift
-    is measured on the memory's samples.
+    Penalties alone cut forgetting but cost as much plasticity; a few replayed samples do more for the final error. So
+    the budget is wide here, a guard for what the memory does not hold; a narrow one keeps new rooms from being learned.
+    Drift is measured on the memory's samples.
 
     Source: our own combination of ``adaptive_ewc`` and ``er`` (Chaudhry et al. 2019), and differs from neither.
     """

@@ -26,8 +26,8 @@ class AdaptiveEwcSettings(config.Settings):
     decay: float = Field(default=1.0, ge=0, le=1)
     """What is left of an experience's share in the information at each new one; 1 counts all alike."""
     damping: float = Field(default=0.1, ge=0)
-    """Least information of a weight, in means of its group: a unit that was silent on the old samples has none, and left
-    free it wakes up and speaks on them too."""
+    """Least information of a weight, in means of its group: a unit that was silent on the old samples has none, and
+    left free it wakes up and speaks on them too. Without it no budget holds."""
     probes: int = Field(default=8, ge=1)
     """Random-sign passes over the samples."""
     subsets: bool = False
@@ -36,7 +36,7 @@ class AdaptiveEwcSettings(config.Settings):
     calibrate_every: int = Field(default=20, ge=0)
     """Steps between comparisons of predicted with measured drift; 0: never. Each costs two forward passes."""
     references: int = Field(default=64, ge=0)
-    """Inputs of earlier experiences, without labels, that are kept to measure drift on. 0: it is measured on new inputs,
-    and what has to change there then counts as drift."""
+    """Inputs of earlier experiences, without labels, that are kept to measure drift on. 0: it is measured on new
+    inputs, and what has to change there then counts as drift."""
     step: Literal["proximal", "loss"] = "proximal"
     """proximal: an implicit step after the optimizer's, stable at any strength. loss: a penalty in the loss."""

@@ -14,7 +14,7 @@ from equipose.types import Batch, Cloud, Dense, FrameMeta
 def joined(first: Batch, second: Batch) -> Batch:
     """The samples of both, those of ``first`` at the front; clouds are padded to the longer of the two.
 
-    Label weights of samples, where a batch has them, would have to be joined here too.
+    Where only one has label weights, every label of the other counts 1.
     """
     assert first.modalities == second.modalities, "batches of the same sensors"
     return Batch(
@@ -23,13 +23,23 @@ def joined(first: Batch, second: Batch) -> Batch:
         present=torch.cat([first.present, second.present]),
         target=torch.cat([first.target, second.target]),
         meta=FrameMeta(**{f.name: _both(first.meta, second.meta, f.name) for f in fields(FrameMeta)}),
+        weight=_weights(first, second),
     )
 
 
 def tensors_of(batch: Batch) -> list[Tensor]:
     """Every tensor of a batch."""
     inputs = [getattr(x, f.name) for x in batch.inputs.values() for f in fields(x)]
-    return [*inputs, batch.present, batch.target, *(getattr(batch.meta, f.name) for f in fields(FrameMeta))]
+    weight = [] if batch.weight is None else [batch.weight]
+    return [*inputs, batch.present, batch.target, *(getattr(batch.meta, f.name) for f in fields(FrameMeta)), *weight]
+
+
+def _weights(first: Batch, second: Batch) -> Tensor | None:
+    if first.weight is None and second.weight is None:
+        return None
+    return torch.cat(
+        [each.target.new_ones(len(each)) if each.weight is None else each.weight for each in (first, second)]
+    )
 
 
 def _both(first: object, second: object, name: str) -> Tensor:

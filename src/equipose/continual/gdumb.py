@@ -61,7 +61,7 @@ class Gdumb(Rehearsal):
 
     def setup(self, model: PoseModel, setup: Setup) -> None:
         """Keep the first weights."""
-        self.memory = Memory(self.settings.capacity, "greedy", setup.seed * 1_000_003 + 7)
+        self.memory = Memory(self.settings.capacity, "greedy", setup.seed * 1_000_003 + 7, setup.endless)
         self._first = weights_of(model)
 
     def begin_experience(self, model: PoseModel, start: Start) -> None:

@@ -41,8 +41,8 @@ class FisherSettings(config.Settings):
     """group: every encoder, and the fusion, gets the same mean information in every experience; otherwise the one with
     the largest gradients takes the whole penalty. none: as measured."""
     damping: float = Field(default=0.1, ge=0)
-    """Least information of a weight, in means of its group: a unit that was silent on the old samples has none, and left
-    free it wakes up and speaks on them too. 0: as measured."""
+    """Least information of a weight, in means of its group: a unit that was silent on the old samples has none, and
+    left free it wakes up and speaks on them too. 0: as measured."""
 
 
 class PullSettings(config.Settings):

@@ -71,9 +71,14 @@ class Memory:
         capacity: samples; 0 keeps none.
         selection: see ``Reservoir``.
         seed: of the reservoir and of drawing.
+        endless: every sample is offered once, so that none need be remembered as seen; what is kept then does not grow
+            with the stream.
     """
 
-    def __init__(self, capacity: int, selection: Selection = "stratified", seed: int = 0) -> None:
+    def __init__(
+        self, capacity: int, selection: Selection = "stratified", seed: int = 0, endless: bool = False
+    ) -> None:
+        self._endless = endless
         self.entries: Entries | None = None
         self._generator = torch.Generator().manual_seed(seed)
         self._reservoir = Reservoir(capacity, selection)
@@ -85,6 +90,7 @@ class Memory:
     def begin_experience(self) -> None:
         """From now on samples are those of another experience, whatever their numbers."""
         self._seen = set()
+        self._reservoir.begin_experience()
 
     def insert(
         self, batch: Batch, outputs: Float[Tensor, "batch joint 3"], experience: int, clean: Clean | None = None
@@ -102,7 +108,8 @@ class Memory:
         for i, (sample, fine) in enumerate(zip(meta.sample.tolist(), usable.tolist(), strict=True)):
             if not fine or sample in self._seen:
                 continue
-            self._seen.add(sample)
+            if not self._endless:
+                self._seen.add(sample)
             place = self._reservoir.place((origin[i][0], origin[i][1], origin[i][2]), self._generator)
             if place is not None:
                 places[place] = i
@@ -209,6 +216,7 @@ def purity(
 def _entries(batch: Batch, outputs: Tensor, experience: int, clean: Clean | None) -> Entries:
     cells = torch.ones_like(batch.present) if clean is None else clean.cells
     number = torch.full((len(batch),), experience, dtype=torch.int64)
+    batch = replace(batch, weight=None)  # a stored label is a clean one
     return Entries(batch.to(_CPU), outputs.detach().to(_CPU).float(), number, cells.to(_CPU))
 
 

@@ -45,8 +45,8 @@ class OnlineEwc(Anchored):
       silent on old samples can wake up;
     - the strength has a meaning: drift of old joints in millimetres against error in millimetres, whatever the loss.
 
-    With a squared loss, independent weights, gamma 1, strength 1, ``damping: 0`` and ``normalise: none`` this is exact: the weights
-    after experience t are those of joint training on experiences 1 to t.
+    With a squared loss, independent weights, gamma 1, strength 1, ``damping: 0`` and ``normalise: none`` this is exact:
+    the weights after experience t are those of joint training on experiences 1 to t.
     """
 
     Settings: ClassVar[type[config.Settings]] = OnlineEwcSettings

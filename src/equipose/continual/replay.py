@@ -43,8 +43,8 @@ class Rehearsal(ContinualStrategy):
 
     def setup(self, model: PoseModel, setup: Setup) -> None:
         """Make an empty memory."""
-        self._setup = setup
-        self.memory = Memory(self.settings.capacity, self.settings.selection, setup.seed * 1_000_003 + 7)
+        self._setup, settings = setup, self.settings
+        self.memory = Memory(settings.capacity, settings.selection, setup.seed * 1_000_003 + 7, setup.endless)
 
     def begin_experience(self, model: PoseModel, start: Start) -> None:
         """Samples are those of another experience from now on."""

@@ -29,10 +29,17 @@ class Reservoir:
         self._slots: list[Stratum] = []
         self._held: dict[Stratum, int] = {}
         self._offered: dict[Stratum, int] = {}
+        self._total = 0
+
+    def begin_experience(self) -> None:
+        """Strata that hold nothing any more are those of earlier experiences, and get nothing again: forget them."""
+        self._held = {stratum: count for stratum, count in self._held.items() if count}
+        self._offered = {stratum: count for stratum, count in self._offered.items() if stratum in self._held}
 
     def place(self, stratum: Stratum, generator: torch.Generator) -> int | None:
         """The slot that a new sample takes, or None; ``len`` of the memory if it takes a new one."""
         self._offered[stratum] = self._offered.get(stratum, 0) + 1
+        self._total += 1
         if len(self._slots) < self.capacity:
             self._slots.append(stratum)
             self._held[stratum] = self._held.get(stratum, 0) + 1
@@ -57,17 +64,19 @@ class Reservoir:
         return {
             "slots": torch.tensor(self._slots, dtype=torch.int64).reshape(-1, 3),
             "offered": torch.tensor(offered, dtype=torch.int64).reshape(-1, 4),
+            "total": self._total,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what ``state_dict`` returned."""
         self._slots = [(a, b, c) for a, b, c in state["slots"].tolist()]
         self._offered = {(a, b, c): n for a, b, c, n in state["offered"].tolist()}
+        self._total = state["total"]
         self.keep(range(len(self._slots)))
 
     def _evicted(self, stratum: Stratum, generator: torch.Generator) -> int | None:
         if self._selection == "reservoir":
-            slot = _below(sum(self._offered.values()), generator)
+            slot = _below(self._total, generator)
             return slot if slot < self.capacity else None
         largest = max(self._held.values())
         if self._held.get(stratum, 0) < largest:

@@ -68,11 +68,16 @@ def distance_to_others(
     return _distance(poses[:, sensor].double(), consensus(poses, others, typical))
 
 
-def label_distance(
-    readings: Readings, trust: Bool[Tensor, "sample modality"], typical: Float[Tensor, " modality"]
-) -> Float[Tensor, " sample"]:
-    """Mean joint distance of the label to the consensus of the trusted sensors, metres; NaN where there is none."""
-    return _distance(consensus(readings.poses, trust, typical), readings.target.double())
+def label_distance(readings: Readings, trust: Bool[Tensor, "sample modality"]) -> Float[Tensor, " sample"]:
+    """Mean joint distance of the label to what the model says from the trusted sensors; metres; NaN without any.
+
+    The fusion's answer, not the mean of lone answers: together sensors know more than each by itself, and labels are
+    judged by all of them.
+    """
+    bits = 2 ** torch.arange(trust.shape[1])
+    code = (trust & readings.alive).long() @ bits
+    error = readings.coalition_errors.double().gather(1, code[:, None])[:, 0]
+    return torch.where(code > 0, error, torch.nan)
 
 
 def feature_distance(readings: Readings, bank: Readings, neighbours: int = 10) -> Float[Tensor, "sample modality"]:

@@ -19,7 +19,7 @@ class Evidence:
 
     Attributes:
         alive: cells that can be judged.
-        p_error: of the distance to the label; 1 where it cannot be said.
+        p_error: of the distance to the label; 0, which leaves the word to the other sensors, where there is none.
         p_peers: of the distance to the other sensors.
         p_odd: of the feature distance.
         p: min(max(p_error, p_peers), factor * p_odd), ranked again among the trusted samples by ``conformal``, so that
@@ -63,7 +63,7 @@ def weigh(measure: Ruler, aside: Bool[Tensor, " modality"] | None = None) -> Evi
     """
     readings, settings = measure.readings, measure.settings
     judged = readings.alive if aside is None else readings.alive & ~aside
-    p_error, p_odd = measure.error().nan_to_num(1.0), measure.odd().nan_to_num(1.0)
+    p_error, p_odd = measure.error(), measure.odd().nan_to_num(1.0)
     flagged = torch.zeros_like(judged)
     for _ in range(settings.rounds):
         trust = _or_all(judged & ~flagged, judged)
@@ -79,7 +79,7 @@ def weigh(measure: Ruler, aside: Bool[Tensor, " modality"] | None = None) -> Evi
     distance = torch.fmin(own_error(readings).double(), peer_distance(readings.poses, trust, measure.typical))
     return Evidence(
         alive=judged,
-        p_error=p_error,
+        p_error=p_error.nan_to_num(0.0),
         p_peers=p_peers,
         p_odd=p_odd,
         p=p,
@@ -90,7 +90,7 @@ def weigh(measure: Ruler, aside: Bool[Tensor, " modality"] | None = None) -> Evi
         label_alpha=float(measure.alpha(p_label[:, None], settings.label_alpha)[0]),
         together=(flagged.sum(1) >= 2) & ~apart.any(1),
         distance=torch.where(readings.alive, distance, torch.nan),
-        label_distance=label_distance(readings, trust, measure.typical),
+        label_distance=label_distance(readings, trust),
     )
 
 
@@ -100,9 +100,16 @@ def pooled(
     judged: Bool[Tensor, "sample modality"],
     typical: Float[Tensor, " modality"],
 ) -> Float[Tensor, "sample joint 3"]:
-    """Consensus of the trusted cells, of all judged ones where none is, and the label where no sensor is left."""
-    pose = consensus(readings.poses, _or_all(trust, judged), typical)
-    return torch.where(pose.isnan(), readings.target.double(), pose).float()
+    """What the trusted cells say, or all judged ones where none is trusted; the label where no sensor is left.
+
+    The fused pose where every living cell is trusted, else the consensus of what the trusted ones say alone.
+    """
+    used = _or_all(trust, judged)
+    pose = consensus(readings.poses, used, typical)
+    everyone = (used == readings.alive).all(1)[:, None, None]
+    pose = torch.where(everyone, readings.fused.double(), pose)
+    nobody = ~used.any(1)[:, None, None]
+    return torch.where(nobody, readings.target.double(), pose).float()
 
 
 def _or_all(trust: Tensor, judged: Tensor) -> Tensor:

@@ -112,16 +112,25 @@ def verdict_quality(
         present: what was recorded; other cells are left out.
         modalities: names of the columns.
     """
-    out = verdict.masked | verdict.quarantined[:, None]
-    suspicion = torch.where(verdict.masked & verdict.p.isnan(), torch.inf, -verdict.p)
+    out, bad = set_aside(verdict)
+    doubt, label_doubt = suspicion(verdict)
     columns = {name: (slice(None), m) for m, name in enumerate(modalities)}
     found = {
-        name: quality(out[at][present[at]], sensor_corrupt[at][present[at]], suspicion[at][present[at]])
+        name: quality(out[at][present[at]], sensor_corrupt[at][present[at]], doubt[at][present[at]])
         for name, at in columns.items()
     }
-    found["all sensors"] = quality(out[present], sensor_corrupt[present], suspicion[present])
-    bad = verdict.bad_label | verdict.quarantined
-    return {**found, "label": quality(bad, label_corrupt, -verdict.label_p)}
+    found["all sensors"] = quality(out[present], sensor_corrupt[present], doubt[present])
+    return {**found, "label": quality(bad, label_corrupt, label_doubt)}
+
+
+def set_aside(verdict: Verdict) -> tuple[Bool[Tensor, "sample modality"], Bool[Tensor, " sample"]]:
+    """Cells and labels that are not used, or count less; those of samples in quarantine too."""
+    return verdict.masked | verdict.quarantined[:, None], verdict.bad_label | verdict.quarantined
+
+
+def suspicion(verdict: Verdict) -> tuple[Float[Tensor, "sample modality"], Float[Tensor, " sample"]]:
+    """Scores by which cells and labels are ranked, larger is more suspect; NaN where nothing was measured."""
+    return torch.where(verdict.masked & verdict.p.isnan(), torch.inf, -verdict.p), -verdict.label_p
 
 
 def _ratio(part: int, whole: Tensor) -> float:

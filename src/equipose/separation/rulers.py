@@ -22,7 +22,7 @@ from equipose.separation.distances import (
 from equipose.separation.readings import Readings
 from equipose.separation.scores import log_z
 from equipose.separation.settings import SeparationSettings
-from equipose.separation.thresholds import clean_posterior, conformal_p, fit_mixture, two_sided
+from equipose.separation.thresholds import clean_posterior, conformal_p, fit_mixture, own_tail, two_sided
 
 _ENOUGH = 20  # trusted samples with the same sensors; all of them are used where there are fewer
 _LARGEST_Z = 12.0
@@ -48,7 +48,7 @@ class Ruler:
 
     def label(self, trust: Bool[Tensor, "sample modality"]) -> Float[Tensor, " sample"]:
         """P-value of the label's distance to the consensus of ``trust``; NaN without one."""
-        return _tail(log_z(label_distance(self.readings, trust, self.typical)))
+        return _tail(log_z(label_distance(self.readings, trust)))
 
     def combined(self, judged: Bool[Tensor, "sample modality"], p: Float[Tensor, "sample modality"]) -> Tensor:
         """Combined p-values on a scale of their own; here as they are."""
@@ -82,9 +82,15 @@ class ConformalRuler(Ruler):
         return _columns(own_error(self.trusted), own_error(self.readings), own=self._own)
 
     def odd(self) -> Float[Tensor, "sample modality"]:
-        """Two-sided rank of the feature distance."""
+        """Two-sided rank of the feature distance, and its tail among the samples' own; the larger p-value.
+
+        The trusted part has few people, and features differ between people and rooms: by ranks alone all of a new
+        person may be odd. So a feature must also stand out among those it came with.
+        """
         theirs, ours = _nearest(self.trusted), _nearest(self.readings)
-        return two_sided(_columns(theirs, ours, own=self._own), _columns(theirs, ours, upper=False, own=self._own))
+        ranks = two_sided(_columns(theirs, ours, own=self._own), _columns(theirs, ours, upper=False, own=self._own))
+        own = torch.stack([own_tail(column) for column in ours.clamp(min=1e-12).log().T], 1)
+        return torch.maximum(ranks, own)
 
     def peers(self, trust: Bool[Tensor, "sample modality"]) -> Float[Tensor, "sample modality"]:
         """Rank of the distance to the others, among distances to the same others."""
@@ -103,11 +109,11 @@ class ConformalRuler(Ruler):
 
     def label(self, trust: Bool[Tensor, "sample modality"]) -> Float[Tensor, " sample"]:
         """Rank of the label's distance to the consensus, among consensuses of the same sensors."""
-        ours = label_distance(self.readings, trust, self.typical)
+        ours = label_distance(self.readings, trust)
         p = torch.full_like(ours, torch.nan)
         for rows, subset in _by_subset(trust):
             theirs = self._same_sensors(subset)
-            p[rows] = conformal_p(label_distance(theirs, theirs.alive & subset, self.typical), ours[rows])
+            p[rows] = conformal_p(label_distance(theirs, theirs.alive & subset), ours[rows])
         return p
 
     def combined(self, judged: Bool[Tensor, "sample modality"], p: Float[Tensor, "sample modality"]) -> Tensor:
@@ -131,16 +137,24 @@ class ConformalRuler(Ruler):
         return self.trusted.select(having) if int(having.sum()) >= _ENOUGH else self.trusted
 
 
-def ruler(readings: Readings, trusted: Readings | None, settings: SeparationSettings) -> Ruler:
-    """The ruler of the method; ``gmm_gate`` where conformal has too few trusted samples to reach its thresholds."""
+def ruler(
+    readings: Readings,
+    trusted: Readings | None,
+    settings: SeparationSettings,
+    typical: Float[Tensor, " modality"] | None = None,
+) -> Ruler:
+    """The ruler of the method; ``gmm_gate`` where conformal has too few trusted samples to reach its thresholds.
+
+    ``typical``: median own error of each sensor, metres, where the labels at hand do not tell it.
+    """
     if settings.method == "conformal":
         if trusted is not None and enough(trusted, settings):
             k = settings.neighbours
             ours = readings if readings.nearest is not None else measured(readings, trusted, k)
             theirs = trusted if trusted.nearest is not None else measured(trusted, trusted, k)
-            return ConformalRuler(ours, settings, reliability(trusted), theirs)
+            return ConformalRuler(ours, settings, reliability(trusted) if typical is None else typical, theirs)
         settings = settings.model_copy(update={"method": "gmm_gate"})
-    return Ruler(readings, settings, reliability(readings))
+    return Ruler(readings, settings, reliability(readings) if typical is None else typical)
 
 
 def enough(trusted: Readings, settings: SeparationSettings) -> bool:
@@ -153,8 +167,9 @@ def _columns(theirs: Tensor, ours: Tensor, upper: bool = True, own: bool = False
 
 
 def combine(p_error: Tensor, p_peers: Tensor, p_odd: Tensor, settings: SeparationSettings) -> Tensor:
-    """min(max(p_error, p_peers), factor * p_odd); what is not known is 1."""
-    against = torch.maximum(p_error.nan_to_num(1.0), p_peers.nan_to_num(1.0))
+    """min(max(p_error, p_peers), factor * p_odd); what is not known is 1, but for p_error, which is left out."""
+    p_peers = p_peers.nan_to_num(1.0)
+    against = torch.where(p_error.isnan(), p_peers, torch.maximum(p_error, p_peers))
     return torch.minimum(against, settings.odd_factor * p_odd.nan_to_num(1.0)).clamp(max=1.0)
 
 

@@ -16,8 +16,8 @@ from torch import Tensor
 from equipose.contribution.shapley import shapley_values
 from equipose.errors import unknown_name
 from equipose.separation.distances import (
+    consensus,
     feature_distance,
-    label_distance,
     own_error,
     peer_distance,
     reliability,
@@ -141,8 +141,9 @@ def label_median(readings: Readings, reference: Reference) -> Float[Tensor, " sa
 
 
 def label_consensus(readings: Readings, reference: Reference) -> Float[Tensor, " sample"]:
-    """Distance of the label to the consensus of all sensors."""
-    return log_z(label_distance(readings, readings.alive, reference.typical))
+    """Distance of the label to the precision-weighted mean of what all sensors say alone."""
+    pose = consensus(readings.poses, readings.alive, reference.typical)
+    return log_z(torch.linalg.vector_norm(pose - readings.target, dim=-1).mean(-1))
 
 
 SCORES: Mapping[str, Score] = {

@@ -137,23 +137,11 @@ class Separator:
         Returns:
             a new batch and (batch,) float32 weights of 0 to 1.
         """
-        device = batch.present.device
         if self._verdict is None:
             codes = integrity(batch)
             present = batch.present & ~_dead(codes)
             return replace(batch, present=present), present.any(1).to(batch.target.dtype)
-        verdict = self.of(batch)
-        present = _keep_one(batch.present.cpu(), verdict)
-        bad, w = verdict.bad_label, verdict.label_clean
-        weight = torch.ones(len(batch))
-        target = batch.target
-        if self.settings.bad_label == "replace":
-            target = torch.where(bad[:, None, None].to(device), verdict.consensus.to(target), target)
-            weight = torch.where(bad, self.settings.replaced_weight * (1 - w), weight)
-        else:
-            weight = torch.where(bad, w, weight)
-        weight = torch.where(verdict.quarantined | ~present.any(1), 0.0, weight)
-        return replace(batch, present=present.to(device), target=target), weight.to(device)
+        return applied(self.of(batch), batch, self.settings)
 
     def noise_rate(self) -> dict[str, float]:
         """Sensor -> share of its recorded cells that are kept out; ``label``: of labels set aside."""
@@ -244,12 +232,17 @@ class Separator:
         return self._averaged("samples", readings), reference
 
     def _averaged(self, name: str, readings: Readings) -> Readings:
-        """The readings with running means of predictions and of log feature distances."""
-        poses = self._running(f"{name}.poses", readings.poses)
+        """The readings with running means of predictions, of coalition errors and of log feature distances."""
+        readings = replace(
+            readings,
+            poses=self._running(f"{name}.poses", readings.poses),
+            fused=self._running(f"{name}.fused", readings.fused),
+            coalition_errors=self._running(f"{name}.coalition_errors", readings.coalition_errors),
+        )
         if readings.nearest is None:
-            return replace(readings, poses=poses)
+            return readings
         logs = self._running(f"{name}.nearest", readings.nearest.clamp(min=1e-12).log())
-        return replace(readings, poses=poses, nearest=logs.exp())
+        return replace(readings, nearest=logs.exp())
 
     def _running(self, name: str, values: Tensor) -> Tensor:
         before = self._averages.get(name)
@@ -257,6 +250,22 @@ class Separator:
             values = torch.where(before.isnan(), values, values + self.settings.memory * (before - values))
         self._averages[name] = values
         return values
+
+
+def applied(verdict: Verdict, batch: Batch, settings: SeparationSettings) -> tuple[Batch, Float[Tensor, " batch"]]:
+    """A batch as its verdict leaves it, and how much each sample counts; see ``Separator.apply``."""
+    device = batch.present.device
+    present = _keep_one(batch.present.cpu(), verdict)
+    bad, w = verdict.bad_label, verdict.label_clean
+    weight = torch.ones(len(batch))
+    target = batch.target
+    if settings.bad_label == "replace":
+        target = torch.where(bad[:, None, None].to(device), verdict.consensus.to(target), target)
+        weight = torch.where(bad, settings.replaced_weight * (1 - w), weight)
+    else:
+        weight = torch.where(bad, w, weight)
+    weight = torch.where(verdict.quarantined | ~present.any(1), 0.0, weight)
+    return replace(batch, present=present.to(device), target=target), weight.to(device)
 
 
 def spread(total: int, wanted: int) -> np.ndarray:

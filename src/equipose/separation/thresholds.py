@@ -53,6 +53,23 @@ def two_sided(upper: Float[Tensor, "*shape"], lower: Float[Tensor, "*shape"]) ->
     return (2 * torch.minimum(upper, lower)).clamp(max=1.0)
 
 
+def own_tail(values: Float[Tensor, " sample"]) -> Float[Tensor, " sample"]:
+    """Two-sided Gaussian tail about the shortest half of the values themselves; NaN stays NaN.
+
+    The shortest interval that holds half of the values (the shorth) gives centre and scale (half its width over
+    0.6745); up to half of the values may be outliers at either end.
+    """
+    ordered = values[~values.isnan()].double().sort().values
+    half = len(ordered) // 2 + 1
+    if len(ordered) < 3:
+        return torch.where(values.isnan(), torch.nan, 1.0).double()
+    widths = ordered[half - 1 :] - ordered[: len(ordered) - half + 1]
+    start = int(widths.argmin())
+    centre = (ordered[start] + ordered[start + half - 1]) / 2
+    scale = (widths[start] / 2 / 0.6745).clamp(min=1e-12)
+    return 2 * torch.special.ndtr(-((values.double() - centre) / scale).abs())
+
+
 @dataclass(frozen=True)
 class Mixture:
     """Two Gaussian components of a score, and whether they are two.

@@ -110,7 +110,10 @@ class Verdict:
 
 
 def judge(
-    readings: Readings, trusted: Readings | None, settings: SeparationSettings
+    readings: Readings,
+    trusted: Readings | None,
+    settings: SeparationSettings,
+    typical: Float[Tensor, " modality"] | None = None,
 ) -> tuple[Verdict, tuple[Event, ...]]:
     """Judge every cell and label of a data set.
 
@@ -118,8 +121,9 @@ def judge(
         readings: of the samples.
         trusted: of clean samples outside training, or None.
         settings: method and thresholds.
+        typical: median own error of each sensor, metres, where the labels at hand do not tell it.
     """
-    measure = ruler(readings, trusted, settings)
+    measure = ruler(readings, trusted, settings, typical)
     evidence, aside, events = _weigh_all(measure)
     flagged = _smooth(evidence.flagged, evidence.alive, readings, settings)
     label_far = evidence.p_label < evidence.label_alpha

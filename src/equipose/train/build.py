@@ -42,6 +42,30 @@ def build_session(
         raise UsageError(f"found {len(dataset)} training samples for {processes.world} processes; use --devices 1")
     if model is None:
         model = network(recipe, dataset, mean_pose(dataset, recipe.train.seed)).to(processes.device)
+    return assembled(recipe, model, processes, len(dataset), batches_per_epoch(len(dataset), recipe.train.batch_size))
+
+
+def assembled(
+    recipe: Recipe,
+    model: PoseModel,
+    processes: Processes,
+    num_samples: int,
+    steps_per_epoch: int,
+    endless: bool = False,
+) -> Session:
+    """Optimizer, strategy and tracker for a model at the start of a run.
+
+    Args:
+        recipe: all settings.
+        model: on the device of the training.
+        processes: how many train.
+        num_samples: see ``Setup``.
+        steps_per_epoch: optimizer steps.
+        endless: see ``Setup``.
+
+    Raises:
+        UsageError: see ``build_session``.
+    """
     contribution = recipe.contribution
     tracker = None
     if contribution.samples_per_epoch:
@@ -53,10 +77,11 @@ def build_session(
         seed=recipe.train.seed,
         optimizer=recipe.train.optimizer,
         epochs=recipe.train.epochs,
-        steps_per_epoch=batches_per_epoch(len(dataset), recipe.train.batch_size),
-        num_samples=len(dataset),
+        steps_per_epoch=steps_per_epoch,
+        num_samples=num_samples,
         mean=processes.mean,
-        load_model=lambda run: trained_model(RunDir(Path(run)), dataset, processes),
+        load_model=lambda run: trained_model(RunDir(Path(run)), model.num_joints, processes),
+        endless=endless,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.train.seed)
@@ -74,12 +99,12 @@ def build_session(
     )
 
 
-def trained_model(run: RunDir, dataset: PoseDataset, processes: Processes) -> PoseModel:
+def trained_model(run: RunDir, num_joints: int, processes: Processes) -> PoseModel:
     """The best model of another run, in evaluation mode and without gradients.
 
     Args:
         run: its folder.
-        dataset: whose sensors it must read; only those it was trained on.
+        num_joints: of its poses.
         processes: whose device it goes to.
 
     Raises:
@@ -92,7 +117,7 @@ def trained_model(run: RunDir, dataset: PoseDataset, processes: Processes) -> Po
         raise UsageError(f"{run.path} has no finished epoch; type `equipose train --resume {run.path}`")
     recipe = run.recipe
     model = build_model(
-        recipe.model, recipe.data.modalities, len(dataset.skeleton), recipe.train.seed, windows=recipe.data.windows
+        recipe.model, recipe.data.modalities, num_joints, recipe.train.seed, windows=recipe.data.windows
     )
     load_weights(best, model)
     return model.to(processes.device).eval().requires_grad_(False)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from equipose.balance.base import BalanceStrategy, PerSampleLoss
 from equipose.config import Recipe
-from equipose.continual.base import ContinualStrategy
+from equipose.continual.base import Clean, ContinualStrategy
 from equipose.contribution.tracker import ContributionTracker
 from equipose.data.dataset import PoseDataset
 from equipose.data.mirror import mirrored
@@ -167,7 +167,7 @@ def train_epoch(
         start = time.perf_counter()
         set_learning_rate(session.optimizer, learning_rate(settings, progress.step, settings.epochs * count))
         batch = training_batch(dataset, session, order, coalition)
-        stop, due = _step(session, batch, progress.batch in tracked, (stop_requested(), save_due()))
+        stop, due = step(session, batch, progress.batch in tracked, (stop_requested(), save_due()))
         progress.batch += 1
         progress.step += 1
         progress.add("seconds", time.perf_counter() - start)
@@ -179,10 +179,29 @@ def train_epoch(
     return True
 
 
-def _step(session: Session, batch: Batch, track: bool, flags: tuple[bool, bool]) -> tuple[bool, ...]:
-    """One optimizer step; returns for each flag whether it is set in any process."""
+def step(
+    session: Session,
+    batch: Batch,
+    track: bool,
+    flags: tuple[bool, ...] = (),
+    clean: Clean | None = None,
+    fresh: bool = True,
+) -> tuple[bool, ...]:
+    """One optimizer step.
+
+    Args:
+        session: what is trained.
+        batch: new samples, on the device of the training.
+        track: whether contributions are measured on it.
+        flags: what this process was asked to do.
+        clean: what was found clean, where it is known already; a separator of the session has the last word.
+        fresh: whether the samples come for the first time in this pass, so that a memory may consider them.
+
+    Returns:
+        For each flag, whether it is set in any process.
+    """
     model, strategy, progress, continual = session.model, session.strategy, session.progress, session.continual
-    new, clean = batch, None
+    new = batch
     if session.separator is not None:
         new, clean = session.separator.cleaned(batch)
     batch = continual.mix(new, progress.step) if continual is not None else new
@@ -205,7 +224,8 @@ def _step(session: Session, batch: Batch, track: bool, flags: tuple[bool, bool])
     strategy.after_step(model)
     if continual is not None:
         continual.after_step(model, session.optimizer.param_groups[0]["lr"])
-        continual.observe(new, output.joints[: len(new)].detach(), clean)
+        if fresh:
+            continual.observe(new, output.joints[: len(new)].detach(), clean)
     if track and session.tracker is not None:
         start = time.perf_counter()
         session.tracker.update(model, {name: f.detach() for name, f in features.items()}, batch)

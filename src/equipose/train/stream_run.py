@@ -3,38 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from equipose.balance.base import Setup
-from equipose.config import validate
-from equipose.continual.base import ContinualStrategy, End, Start
+from equipose.continual.base import End, Start
 from equipose.data.dataset import PoseDataset
-from equipose.data.stream import Experience, stream
-from equipose.errors import UsageError
-from equipose.nn.model import PoseModel
 from equipose.progress import progress as progress_bar
-from equipose.registry import CONTINUAL
-from equipose.separation.separator import spread
 from equipose.train.build import build_session, mean_pose, network
 from equipose.train.checkpoint import find_checkpoint, load_state, load_weights, save_checkpoint
 from equipose.train.fit import OnStep, begin_epoch, end_epoch, epoch_line
 from equipose.train.interrupt import stop_on_signal
 from equipose.train.loop import Session, batches_per_epoch, train_epoch
-from equipose.train.losses import pose_loss
-from equipose.train.processes import Processes, launch
 from equipose.train.run_dir import RunDir
-from equipose.train.separation import FoundNoise, KnownNoise, Separation
-from equipose.train.stream_errors import StreamErrors, begin, looked, measured, read_errors, write_errors
+from equipose.train.stream_check import check_recipe, place_in_stream, restore
+from equipose.train.stream_errors import looked, measured, read_errors, write_errors
 from equipose.train.stream_recipe import StreamRecipe
-from equipose.train.stream_stages import Stage, stages_of
-from equipose.types import Batch
+from equipose.train.stream_verdicts import verdicts, verdicts_path, write_verdicts
+from equipose.train.stream_work import Work, clean_batches, of_stage, some_batches, watch
 
 
 def train_stream(
@@ -57,67 +47,22 @@ def train_stream(
         UsageError: a setting is impossible here, or the run folder exists.
         DataError: the data folder is not usable.
     """
-    work = _Work.of(recipe, data)
+    work = Work.of(recipe, data)
     return _run(work, RunDir.create(runs, name, recipe, data), on_step)
 
 
 def resume_stream(run: RunDir, data: Path | None = None, on_step: OnStep | None = None) -> RunDir:
-    """Go on with a run, exactly as if it had not stopped; ``data``: where the data folder is now, if it was moved."""
-    return _run(_Work.of(run.recipe_of(StreamRecipe), run.data_path(data)), run, on_step)
+    """Go on with a run, exactly as if it had not stopped; ``data``: where the data folder is now, if it was moved.
+
+    Raises:
+        UsageError: the run's config.yaml was changed since; the differences are named.
+        DataError: the data folder or the checkpoint is not usable.
+    """
+    check_recipe(run)
+    return _run(Work.of(run.recipe_of(StreamRecipe), run.data_path(data)), run, on_step)
 
 
-@dataclass
-class _Work:
-    """What a run is made of; the parts that change are those that a checkpoint holds."""
-
-    recipe: StreamRecipe
-    experiences: tuple[Experience, ...]
-    stages: tuple[Stage, ...]
-    processes: Processes
-    model: PoseModel
-    continual: ContinualStrategy
-    separation: Separation | None
-    errors: StreamErrors
-    watched: list[tuple[int, dict[int, float]]]
-
-    @classmethod
-    def of(cls, recipe: StreamRecipe, data: Path) -> _Work:
-        """Everything as it is before the first step; refuses what cannot be run."""
-        if recipe.train.devices != 1:
-            raise UsageError(
-                f"train.devices is {recipe.train.devices}; a stream is trained by one process: set it to 1"
-            )
-        processes = launch(recipe.train)
-        experiences = stream(data, recipe.data, recipe.stream)
-        stages = stages_of(recipe, experiences)
-        first = stages[0].train
-        model = network(recipe, first, mean_pose(first, recipe.train.seed)).to(processes.device)
-        kind: type[ContinualStrategy] = CONTINUAL[recipe.continual.name]
-        settings = validate(
-            kind.Settings, recipe.continual.settings, f"continual.settings of {recipe.continual.name!r}"
-        )
-        continual = kind(settings, model.modalities)
-        setup = Setup(
-            loss=pose_loss(recipe.train.loss, recipe.train.loss_unit),
-            seed=recipe.train.seed,
-            optimizer=recipe.train.optimizer,
-            epochs=recipe.train.epochs,
-            steps_per_epoch=batches_per_epoch(len(first), recipe.train.batch_size),
-            num_samples=len(first),
-        )
-        continual.setup(model, setup)
-        names = tuple(experience.name for experience in experiences)
-        separation: Separation | None = None
-        if recipe.separation.mode == "find":
-            separation = FoundNoise(recipe.separation, model.modalities)
-        elif recipe.separation.mode == "known":
-            separation = KnownNoise(model.modalities)
-        return cls(
-            recipe, experiences, stages, processes, model, continual, separation, begin(names, model.modalities), []
-        )
-
-
-def _run(work: _Work, run: RunDir, on_step: OnStep | None) -> RunDir:
+def _run(work: Work, run: RunDir, on_step: OnStep | None) -> RunDir:
     total = sum(
         work.recipe.train.epochs * batches_per_epoch(len(stage.train), work.recipe.train.batch_size)
         for stage in work.stages
@@ -140,11 +85,13 @@ def _run(work: _Work, run: RunDir, on_step: OnStep | None) -> RunDir:
     return run
 
 
-def _stages(work: _Work, run: RunDir, asked: Callable[[], bool], advance: OnStep) -> bool:
+def _stages(work: Work, run: RunDir, asked: Callable[[], bool], advance: OnStep) -> bool:
     """All stages that are left; False when it was asked to stop."""
     last = find_checkpoint(run.checkpoint("last"))
     state: dict[str, Any] | None = load_state(last, work.processes.device) if last is not None else None
-    current = int(state["stream"]["stage"]) if state is not None else 0
+    current, looks = 0, 0
+    if state is not None and last is not None:
+        current, looks = place_in_stream(state, len(work.stages), last)
     if current:
         found = read_errors(run.path / "errors.npz")
         work.errors = replace(
@@ -152,7 +99,7 @@ def _stages(work: _Work, run: RunDir, asked: Callable[[], bool], advance: OnStep
             trained=found.trained[:current],
             error_mm=found.error_mm[:current],
             pa_error_mm=found.pa_error_mm[:current],
-            watched=found.watched[: int(state["stream"]["looks"])] if state is not None else found.watched,
+            watched=found.watched[:looks],
         )
         done = (len(work.stages[i].train) for i in range(current))
         advance(work.recipe.train.epochs * sum(batches_per_epoch(n, work.recipe.train.batch_size) for n in done))
@@ -163,7 +110,7 @@ def _stages(work: _Work, run: RunDir, asked: Callable[[], bool], advance: OnStep
 
 
 def _stage(
-    work: _Work,
+    work: Work,
     run: RunDir,
     index: int,
     state: dict[str, Any] | None,
@@ -171,7 +118,7 @@ def _stage(
     advance: OnStep,
 ) -> bool:
     """Train one stage from its start or from a checkpoint's state, and measure."""
-    stage, recipe = work.stages[index], _of_stage(work.recipe, index)
+    stage, recipe = work.stages[index], of_stage(work.recipe, index)
     if state is not None:
         load_weights(run.checkpoint("start"), work.model)
     else:
@@ -186,7 +133,7 @@ def _stage(
         work.separation.begin_experience(stage.train)
     if state is not None:
         load_weights(run.checkpoint("last"), work.model)
-        session.load_state_dict(state)
+        restore(session, state, run.checkpoint("last"))
         work.watched = [(int(step), dict(seen)) for step, seen in state["stream"]["watched"]]
         run.write_epochs(
             [line for line in run.epochs() if (line["stage"], line["epoch"]) < (index, session.progress.epoch)]
@@ -197,6 +144,7 @@ def _stage(
         steps = recipe.train.epochs * batches_per_epoch(len(stage.train), recipe.train.batch_size)
         start = Start(index, stage.modalities, steps, session.reset_optimizer)
         work.continual.begin_experience(work.model, start)
+        watch(work, session, index)
         _save(work, run, session, index)
     splits = {"train": stage.train, "validation": stage.validation}
     if not _epochs(work, run, session, splits, index, asked, advance):
@@ -206,7 +154,7 @@ def _stage(
 
 
 def _epochs(
-    work: _Work,
+    work: Work,
     run: RunDir,
     session: Session,
     splits: dict[str, PoseDataset],
@@ -224,7 +172,7 @@ def _epochs(
 
     def after_step() -> None:
         advance(1)
-        _watch(work, session, index)
+        watch(work, session, index)
 
     while state.epoch < settings.epochs:
         if state.batch == 0:
@@ -248,14 +196,14 @@ def _epochs(
     return True
 
 
-def _finish(work: _Work, run: RunDir, session: Session, index: int) -> None:
+def _finish(work: Work, run: RunDir, session: Session, index: int) -> None:
     """Let the continual strategy look, measure every experience's test samples, and keep the errors."""
     stage = work.stages[index]
     noise = work.separation.noise_rate() if work.separation is not None else {}
     end = End(
         index,
-        batches=lambda: _clean_batches(work, stage.train),
-        validation=lambda: _batches(work, stage.validation),
+        batches=lambda: clean_batches(work, stage.train),
+        validation=lambda: some_batches(work, stage.validation),
         contribution=dict(session.progress.contribution),
         noise_rate={name: noise[name] for name in work.model.modalities if name in noise},
     )
@@ -265,6 +213,7 @@ def _finish(work: _Work, run: RunDir, session: Session, index: int) -> None:
     for step, seen in work.watched:
         errors = looked(errors, index, step, seen)
     work.errors = measured(errors, stage.trained, work.model, tests)
+    write_verdicts(verdicts_path(run.path, index), verdicts(work.stages, index, work.separation, work.continual))
     write_errors(run.path / "errors.npz", work.errors)
     shown = ", ".join(
         f"{name} {value:.1f}" for name, value in zip(work.errors.names, work.errors.matrix()[-1], strict=True)
@@ -272,50 +221,7 @@ def _finish(work: _Work, run: RunDir, session: Session, index: int) -> None:
     run.log(f"after {stage.name}: MPJPE in mm on {shown}")
 
 
-def _save(work: _Work, run: RunDir, session: Session, index: int) -> None:
+def _save(work: Work, run: RunDir, session: Session, index: int) -> None:
     watched = [[step, dict(seen)] for step, seen in work.watched]
     place = {"stage": index, "watched": watched, "looks": len(work.errors.watched)}
     save_checkpoint(run.checkpoint("last"), work.model, work.recipe, {**session.state_dict(), "stream": place})
-
-
-def _watch(work: _Work, session: Session, index: int) -> None:
-    """Look at earlier experiences' validation samples, if a look is due."""
-    every, step = work.recipe.watch_steps, session.progress.step
-    if not every or step % every or work.recipe.regime != "stream" or not index:
-        return
-    seen = {}
-    training = work.model.training
-    work.model.eval()
-    with torch.no_grad():
-        for earlier in range(index):
-            dataset = work.experiences[earlier].validation
-            batch = dataset.batch(spread(len(dataset), work.recipe.watch_samples)).to(work.processes.device)
-            error = torch.linalg.vector_norm(work.model(batch).joints - batch.target, dim=-1).mean()
-            seen[earlier] = 1000.0 * float(error)
-    work.model.train(training)
-    work.watched.append((step, seen))
-
-
-def _of_stage(recipe: StreamRecipe, index: int) -> StreamRecipe:
-    """The recipe with a seed of the stage's own, so that experiences are not visited in the same order."""
-    train = recipe.train.model_copy(update={"seed": recipe.train.seed * 1009 + index})
-    return recipe.model_copy(update={"train": train})
-
-
-def _clean_batches(work: _Work, dataset: PoseDataset) -> Iterator[Batch]:
-    """Training samples without what was found corrupt."""
-    for batch in _batches(work, dataset):
-        if work.separation is None:
-            yield batch
-            continue
-        kept, clean = work.separation.cleaned(batch)
-        usable = clean.labels & kept.present.any(1)
-        if bool(usable.any()):
-            yield replace(kept, weight=None).select(usable)
-
-
-def _batches(work: _Work, dataset: PoseDataset) -> Iterator[Batch]:
-    """At most ``end_samples`` evenly spaced samples."""
-    positions, size = spread(len(dataset), work.recipe.end_samples), work.recipe.train.batch_size
-    for start in range(0, len(positions), size):
-        yield dataset.batch(np.asarray(positions[start : start + size])).to(work.processes.device)
