@@ -15,7 +15,7 @@ ROWS = [
     {"metrics", "contribution", "fisher", "fisher_outputs"},
     {"balance", "continual", "separation"},
     {"train"},
-    {"report", "benchmark", "export"},
+    {"report", "benchmark", "stream_benchmark", "export"},
     {"cli"},
 ]
 ROW = {name: i for i, names in enumerate(ROWS) for name in names}

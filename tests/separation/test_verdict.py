@@ -148,6 +148,20 @@ def test_posteriors_tell_clean_from_corrupt(model, trusted):
     assert verdict.label_clean[data.label_corrupt].mean() < 0.1 < 0.9 < verdict.label_clean[~data.label_corrupt].mean()
 
 
+def test_contributions_help_and_wrong_labels_do_not_make_sensors_bad(model, trusted):
+    data = corrupted(toy(), "damped", 0.2)
+    recall = {}
+    for used in (True, False):
+        verdict, _ = judge(collect(model, data), trusted, SeparationSettings(in_time="off", contribution=used))
+        recall[used] = float(verdict.masked[data.corrupt].double().mean())
+        assert bool((verdict.reason == Reason.HARM).any()) == used
+    assert recall[True] > recall[False] + 0.03
+    labels = corrupted(toy(), "swap", 0.0, 0.3)
+    verdict, _ = judge(collect(model, labels), trusted, FRAMES)
+    assert verdict.masked[labels.label_corrupt].double().mean() < 0.04
+    assert verdict.bad_label[labels.label_corrupt].double().mean() > 0.85
+
+
 def test_persistence_in_time_removes_false_alarms(model, trusted):
     data = corrupted(toy(), "damped", 0.2, 0.0, burst=True)
     readings = collect(model, data)

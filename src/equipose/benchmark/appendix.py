@@ -165,7 +165,7 @@ def provenance_section(study: Study, folder: str, data: str) -> Html:
         for part in (*(row.missing for row in each.rows), each.missing)
         for label, why in part.items()
     }
-    made_of = Counter(_environment(cell.versions, cell.machine) for cell in study.cells)
+    made_of = Counter(environment(cell.versions, cell.machine) for cell in study.cells)
     seconds = sum(cell.training_seconds for cell in {cell.run: cell for cell in study.cells}.values())
     command = shlex.join(["equipose", "benchmark", f"{folder}/benchmark.yaml", data, "--out", folder])
     rows = [
@@ -196,7 +196,8 @@ def provenance_section(study: Study, folder: str, data: str) -> Html:
     )
 
 
-def _environment(versions: dict[str, str], machine: dict[str, object]) -> str:
+def environment(versions: dict[str, str], machine: dict[str, object]) -> str:
+    """Versions and the machine in one line."""
     shown = ", ".join(
         f"{name} {versions[name]}" for name in ("equipose", "python", "torch", "numpy") if name in versions
     )

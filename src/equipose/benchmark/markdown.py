@@ -34,7 +34,7 @@ def _condition(study: Study, each: Table) -> Iterable[str]:
 
 def _methods(each: Table) -> str:
     head = ("method", "seeds", "MPJPE, mm", "minus reference", "ahead", "PA-MPJPE", "a sensor more hurts", "step time")
-    return _table(head, [_method(each, row) for row in each.finished])
+    return table(head, [_method(each, row) for row in each.finished])
 
 
 def _method(each: Table, row: Row) -> tuple[str, ...]:
@@ -74,7 +74,7 @@ def _subsets(each: Table) -> str:
         letters = {name: f"{sensor(name)} " for name in each.sensors}
     told = ", ".join(f"{letter.strip()} {sensor(name)}" for name, letter in letters.items())
     head = ("MPJPE, mm", *("".join(letters[name] for name in names).strip() for names in columns))
-    return f"{_table(head, rows)}\n\nEvery subset of the sensors ({told}), mean over the seeds."
+    return f"{table(head, rows)}\n\nEvery subset of the sensors ({told}), mean over the seeds."
 
 
 def _gaps(each: Table) -> str:
@@ -82,7 +82,7 @@ def _gaps(each: Table) -> str:
     for row in each.finished:
         found = {gap.sensors: gap.part for gap in gaps(row.trained, each.subsets)}
         rows.append((row.label, *(signed_part(found[n]) if n in found else DASH for n in each.subsets)))
-    return _table(("against trained on just these", *(sensors(names) for names in each.subsets)), rows)
+    return table(("against trained on just these", *(sensors(names) for names in each.subsets)), rows)
 
 
 def _estimate(estimate: Estimate) -> str:
@@ -95,6 +95,7 @@ def _change(estimate: Estimate | None) -> str:
     return f"{change(estimate.value)} {interval(estimate.interval, 1, True)}{mark(estimate)}".strip()
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table; numbers to the right."""
     lines = [head, ["---", *("---:" for _ in head[1:])], *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

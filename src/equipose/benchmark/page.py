@@ -66,7 +66,7 @@ def render(study: Study, folder: Path) -> str:
                 references_section(study),
                 contributions_section(study, canvas, modalities),
                 tuning_section(study),
-                provenance_section(study, folder.resolve().name, _data_name(folder)),
+                provenance_section(study, folder.resolve().name, data_name(folder)),
             ),
             colours=themes(modalities, ()),
             payload={"charts": canvas.payload()},
@@ -76,7 +76,7 @@ def render(study: Study, folder: Path) -> str:
     )
 
 
-def _data_name(folder: Path) -> str:
+def data_name(folder: Path) -> str:
     """Name of the data folder, without where it lies."""
     note = folder / "data.json"
     if not note.is_file():

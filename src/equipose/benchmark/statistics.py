@@ -80,13 +80,19 @@ def relative(
 def _draws(
     sums: Float[ndarray, "seed subject"], counts: Float[ndarray, "*seed subject"]
 ) -> Float[ndarray, " resample"] | None:
-    """The mean in every resample; the draws depend on the numbers of people and seeds alone."""
+    """The mean in every resample; the draws depend on the numbers of people and seeds alone.
+
+    People who never count are not drawn; a resample in which nobody counts is NaN.
+    """
+    known = counts.reshape(-1, counts.shape[-1]).any(0)
+    sums, counts = sums[:, known], counts[..., known]
     seeds, people = sums.shape
     if people < 2:
         return None
     weights, shares = _weights(seeds, people)
     total = weights @ counts if counts.ndim == 1 else np.einsum("rp,rp->r", shares @ counts, weights)
-    return np.einsum("rp,rp->r", shares @ sums, weights) / total
+    found = np.einsum("rp,rp->r", shares @ sums, weights)
+    return np.divide(found, total, out=np.full_like(found, np.nan), where=total > 0)
 
 
 @lru_cache(maxsize=16)
@@ -99,5 +105,5 @@ def _weights(seeds: int, people: int) -> tuple[Float[ndarray, "resample subject"
 def _ends(draws: Float[ndarray, " resample"] | None) -> Ends | None:
     if draws is None:
         return None
-    low, high = percentile_interval(draws)
+    low, high = percentile_interval(draws[~np.isnan(draws)])
     return float(low), float(high)

@@ -43,6 +43,10 @@ VERBS: dict[str, Verb] = {
         "benchmark:benchmark", "compare methods over fusions, splits and seeds, all tuned alike: one page"
     ),
     "benchmark report": Verb("benchmark:report", "write the page and table of a benchmark again from its cells"),
+    "continual": Verb(
+        "continual:continual", "compare continual strategies on streams, clean and noisy, with their bounds: one page"
+    ),
+    "continual report": Verb("continual:report", "write the page and tables of such a comparison again from its cells"),
     "list": Verb("inspect:list_names", "list balance strategies, encoders, fusions, profits, corruptions, presets"),
     "describe": Verb("inspect:describe", "explain one of the names that `list` shows, with its settings"),
     "config": Verb("inspect:config", "print or check a recipe"),

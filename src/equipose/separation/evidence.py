@@ -22,16 +22,18 @@ class Evidence:
         p_error: of the distance to the label; 0, which leaves the word to the other sensors, where there is none.
         p_peers: of the distance to the other sensors.
         p_odd: of the feature distance.
-        p: min(max(p_error, p_peers), factor * p_odd), ranked again among the trusted samples by ``conformal``, so that
-            of clean cells a share alpha is below alpha; NaN where a cell is not judged.
+        p: all of a cell's p-values in one (``rulers.combine``), ranked again among the trusted samples by
+            ``conformal``, so that of clean cells a share alpha is below alpha; NaN where a cell is not judged.
+        by_feature: whether p is that of the feature.
+        by_contribution: whether p is not, and smaller for the contribution.
         clean: probability that each cell is clean; NaN where it is not judged.
-        p_label: of the label's distance to the consensus.
+        p_label: of the label's distance to what the cells that are not flagged say together.
         label_clean: probability that each label is clean.
         alpha: per sensor, below which p is bad.
         label_alpha: the same for labels.
         together: whether the flagged cells of a sample, of which there are two or more, agree with each other.
         distance: min(own error, distance to the others), metres; what logs show.
-        label_distance: of the label to the consensus, metres.
+        label_distance: of the label to what the cells that are not flagged say together, metres.
     """
 
     alive: Bool[Tensor, "sample modality"]
@@ -39,6 +41,8 @@ class Evidence:
     p_peers: Float[Tensor, "sample modality"]
     p_odd: Float[Tensor, "sample modality"]
     p: Float[Tensor, "sample modality"]
+    by_feature: Bool[Tensor, "sample modality"]
+    by_contribution: Bool[Tensor, "sample modality"]
     clean: Float[Tensor, "sample modality"]
     p_label: Float[Tensor, " sample"]
     label_clean: Float[Tensor, " sample"]
@@ -68,7 +72,8 @@ def weigh(measure: Ruler, aside: Bool[Tensor, " modality"] | None = None) -> Evi
     for _ in range(settings.rounds):
         trust = _or_all(judged & ~flagged, judged)
         p_peers = _fallback(measure.peers(trust), measure, judged).nan_to_num(1.0)
-        combined = torch.where(judged, combine(p_error, p_peers, p_odd, settings), torch.nan)
+        either, by_feature, by_contribution = combine(p_error, p_peers, p_odd, measure.contribution(trust), settings)
+        combined = torch.where(judged, either, torch.nan)
         p = measure.combined(judged, combined)
         alpha = measure.alpha(p, settings.alpha)
         flagged = judged & (p < alpha)
@@ -83,6 +88,8 @@ def weigh(measure: Ruler, aside: Bool[Tensor, " modality"] | None = None) -> Evi
         p_peers=p_peers,
         p_odd=p_odd,
         p=p,
+        by_feature=by_feature,
+        by_contribution=by_contribution,
         clean=measure.clean(p),
         p_label=p_label,
         label_clean=measure.clean(p_label[:, None])[:, 0],

@@ -87,14 +87,15 @@ def _dense_checks(window: Dense, name: str) -> dict[Reason, Bool[Tensor, " batch
     own, recorded = values[:, middle], valid[:, middle]
     flat = own.reshape(len(own), -1)
     # A position needs both its numbers equal to that of the others: u = v says nothing.
-    positions = MODALITIES[name].kind == "joints2d" and own.ndim == 3
+    kind = MODALITIES[name].kind if name in MODALITIES else "other"
+    positions = kind == "joints2d" and own.ndim == 3
     channels = own if positions else flat[..., None]
     checks = {
         Reason.NOT_FINITE: ~values.reshape(len(own), -1).isfinite().all(1),
         Reason.ZERO: recorded & (flat == 0).all(1),
         Reason.CONSTANT: recorded & (channels == channels[:, :1]).flatten(1).all(1),
     }
-    if MODALITIES[name].kind == "csi" and own.ndim == 5:
+    if kind == "csi" and own.ndim == 5:
         amplitude = own[:, 0].flatten(2)  # (batch, receiver, tone x packet)
         still = (amplitude == amplitude[..., :1]).all(2)
         checks[Reason.DEAD_CHAIN] = recorded & still.any(1)

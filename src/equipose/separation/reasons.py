@@ -23,6 +23,7 @@ class Reason(IntEnum):
     LOOK_AGAIN = 12
     SHIFT = 13
     LABEL = 14
+    HARM = 15
 
 
 WORDS: dict[Reason, str] = {
@@ -40,6 +41,7 @@ WORDS: dict[Reason, str] = {
     Reason.QUARANTINE: "no two sources agree: out of training until looked at again",
     Reason.LOOK_AGAIN: "one sensor near the label and far from the others, which agree: kept, looked at again",
     Reason.SHIFT: "nearly all of this sensor would be set aside: a change of the sensor or the place, kept",
+    Reason.HARM: "makes the sample's answer worse, and is rather far from the other sensors and the label",
     Reason.LABEL: "the sensors agree with each other and not with the label",
 }
 """Reason -> words for logs and tables."""
@@ -47,5 +49,5 @@ WORDS: dict[Reason, str] = {
 INTEGRITY = (Reason.EMPTY, Reason.NOT_FINITE, Reason.ZERO, Reason.CONSTANT, Reason.STALE, Reason.DEAD_CHAIN)
 """Reasons that need no learning."""
 
-MASKED = (*INTEGRITY, Reason.FAR, Reason.ODD, Reason.IN_TIME)
+MASKED = (*INTEGRITY, Reason.FAR, Reason.HARM, Reason.ODD, Reason.IN_TIME)
 """Reasons for which a sensor cell is kept out of training, evaluation of contributions, Fisher and memory."""

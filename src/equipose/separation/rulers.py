@@ -20,7 +20,7 @@ from equipose.separation.distances import (
     reliability,
 )
 from equipose.separation.readings import Readings
-from equipose.separation.scores import log_z
+from equipose.separation.scores import harm, log_z
 from equipose.separation.settings import SeparationSettings
 from equipose.separation.thresholds import clean_posterior, conformal_p, fit_mixture, own_tail, two_sided
 
@@ -42,12 +42,16 @@ class Ruler:
         """P-value of every feature's distance to trusted ones."""
         return torch.ones(self.readings.present.shape, dtype=torch.float64)
 
+    def contribution(self, trust: Bool[Tensor, "sample modality"]) -> Float[Tensor, "sample modality"]:
+        """P-value of every cell's Shapley contribution to its sample; NaN: a mixture of it has no two components."""
+        return torch.full(self.readings.present.shape, torch.nan, dtype=torch.float64)
+
     def peers(self, trust: Bool[Tensor, "sample modality"]) -> Float[Tensor, "sample modality"]:
         """P-value of every cell's distance to the consensus of the others in ``trust``; NaN without others."""
         return _tail(log_z(peer_distance(self.readings.poses, trust, self.typical)))
 
     def label(self, trust: Bool[Tensor, "sample modality"]) -> Float[Tensor, " sample"]:
-        """P-value of the label's distance to the consensus of ``trust``; NaN without one."""
+        """P-value of the label's distance to what ``trust`` says; NaN without any."""
         return _tail(log_z(label_distance(self.readings, trust)))
 
     def combined(self, judged: Bool[Tensor, "sample modality"], p: Float[Tensor, "sample modality"]) -> Tensor:
@@ -92,6 +96,12 @@ class ConformalRuler(Ruler):
         own = torch.stack([own_tail(column) for column in ours.clamp(min=1e-12).log().T], 1)
         return torch.maximum(ranks, own)
 
+    def contribution(self, trust: Bool[Tensor, "sample modality"]) -> Float[Tensor, "sample modality"]:
+        """Rank of the Shapley contribution; NaN where the label is doubted: to it every contribution is wrong."""
+        ranks = _columns(harm(self.trusted), harm(self.readings), own=self._own)
+        doubted = self.label(trust).nan_to_num(1.0) < self.settings.label_alpha
+        return torch.where(doubted[:, None], torch.nan, ranks)
+
     def peers(self, trust: Bool[Tensor, "sample modality"]) -> Float[Tensor, "sample modality"]:
         """Rank of the distance to the others, among distances to the same others."""
         ours = peer_distance(self.readings.poses, trust, self.typical)
@@ -108,7 +118,7 @@ class ConformalRuler(Ruler):
         return p
 
     def label(self, trust: Bool[Tensor, "sample modality"]) -> Float[Tensor, " sample"]:
-        """Rank of the label's distance to the consensus, among consensuses of the same sensors."""
+        """Rank of the label's distance to what the sensors say, among trusted samples with the same sensors."""
         ours = label_distance(self.readings, trust)
         p = torch.full_like(ours, torch.nan)
         for rows, subset in _by_subset(trust):
@@ -121,7 +131,9 @@ class ConformalRuler(Ruler):
         theirs = ConformalRuler(self.trusted, self.settings, self.typical, self.trusted, own=True)
         sensors = judged.any(0)
         alive = self.trusted.alive & sensors
-        combined = combine(theirs.error(), theirs.peers(alive), theirs.odd(), self.settings)
+        combined, *_ = combine(
+            theirs.error(), theirs.peers(alive), theirs.odd(), theirs.contribution(alive), self.settings
+        )
         return _columns(torch.where(alive, combined, torch.nan), p, upper=False)
 
     def alpha(self, p: Float[Tensor, "sample modality"], default: float) -> Float[Tensor, " modality"]:
@@ -166,11 +178,27 @@ def _columns(theirs: Tensor, ours: Tensor, upper: bool = True, own: bool = False
     return torch.stack([conformal_p(theirs[:, m], ours[:, m], upper, own) for m in range(ours.shape[1])], 1)
 
 
-def combine(p_error: Tensor, p_peers: Tensor, p_odd: Tensor, settings: SeparationSettings) -> Tensor:
-    """min(max(p_error, p_peers), factor * p_odd); what is not known is 1, but for p_error, which is left out."""
+def combine(
+    p_error: Tensor, p_peers: Tensor, p_odd: Tensor, p_contribution: Tensor, settings: SeparationSettings
+) -> tuple[Tensor, Tensor, Tensor]:
+    """min(fisher(max(p_error, p_peers), p_contribution), factor * p_odd), and what made it small.
+
+    Fisher's combination of two p-values is q (1 - ln q) of their product q, uniform if they are independent; they are
+    not, which ``ConformalRuler.combined`` sets right. Without p_contribution (NaN) the first stays as it is; other
+    p-values that are not known are 1.
+
+    Returns:
+        the p-value, whether the feature made it what it is, and whether else the contribution made it smaller.
+    """
     p_peers = p_peers.nan_to_num(1.0)
-    against = torch.where(p_error.isnan(), p_peers, torch.maximum(p_error, p_peers))
-    return torch.minimum(against, settings.odd_factor * p_odd.nan_to_num(1.0)).clamp(max=1.0)
+    far = torch.where(p_error.isnan(), p_peers, torch.maximum(p_error, p_peers))  # without a label, the others alone
+    against = far
+    if settings.contribution:
+        q = (far * p_contribution).clamp(min=1e-300)
+        against = torch.where(q.isnan(), far, q * (1 - q.log()))
+    odd = settings.odd_factor * p_odd.nan_to_num(1.0)
+    by_feature = odd < against
+    return torch.minimum(against, odd).clamp(max=1.0), by_feature, ~by_feature & (against < far)
 
 
 def _nearest(readings: Readings) -> Tensor:

@@ -75,6 +75,12 @@ def log_z(distances: Float[Tensor, " sample *rest"]) -> Float[Tensor, " sample *
     return robust_z(distances.double().clamp(min=_SMALLEST).log())
 
 
+def harm(readings: Readings) -> Float[Tensor, "sample modality"]:
+    """Minus each cell's exact Shapley value of the sample's negative error, metres; NaN where a cell is not alive."""
+    contribution = shapley_values(-readings.coalition_errors.double().T).T
+    return torch.where(readings.alive, -contribution, torch.nan)
+
+
 def error(readings: Readings, reference: Reference) -> Float[Tensor, "sample modality"]:
     """r_m: distance of the sensor's own pose to the label."""
     return log_z(own_error(readings))
@@ -113,8 +119,12 @@ def masking(readings: Readings, reference: Reference) -> Float[Tensor, "sample m
 
 def shapley(readings: Readings, reference: Reference) -> Float[Tensor, "sample modality"]:
     """Minus the sensor's Shapley value of the sample's negative error over all 2^M coalitions."""
-    contribution = shapley_values(-readings.coalition_errors.double().T).T
-    return robust_z(torch.where(readings.alive, -contribution, torch.nan))
+    return robust_z(harm(readings))
+
+
+def both_and_shapley(readings: Readings, reference: Reference) -> Float[Tensor, "sample modality"]:
+    """The sum of both: what a sensor says alone, and what it does to the others."""
+    return both(readings, reference) + shapley(readings, reference)
 
 
 def fused(readings: Readings, reference: Reference) -> Float[Tensor, "sample modality"]:
@@ -148,6 +158,7 @@ def label_consensus(readings: Readings, reference: Reference) -> Float[Tensor, "
 
 SCORES: Mapping[str, Score] = {
     "both": Score("min(own error, disagreement)", True, both),
+    "both_and_shapley": Score("min(own error, disagreement) minus Shapley contribution", True, both_and_shapley),
     "error": Score("own error r", True, error),
     "disagreement": Score("distance to the other sensors d", False, disagreement),
     "odd": Score("feature distance to trusted samples, both ends", False, odd),

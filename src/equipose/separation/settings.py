@@ -35,6 +35,8 @@ class SeparationSettings(Settings):
     """The same for labels."""
     odd_factor: float = Field(default=1.5, gt=0)
     """The feature's p-value is multiplied by this, so that it counts less than error and disagreement."""
+    contribution: bool = True
+    """Whether the sensor's Shapley contribution to its sample counts beside error and disagreement."""
     neighbours: int = Field(default=10, ge=1)
     """Neighbours of the feature distance."""
     calibration: int = Field(default=300, ge=2)
@@ -49,7 +51,7 @@ class SeparationSettings(Settings):
     shift: float = Field(default=0.6, gt=0, le=1)
     """A sensor of which more than this share would be flagged has changed as a whole: reported, not flagged."""
     bad_label: Literal["replace", "down_weight"] = "replace"
-    """replace: the target becomes the consensus of the clean sensors, with weight ``replaced_weight`` * (1 - w).
+    """replace: the target becomes what the clean sensors say, with weight ``replaced_weight`` * (1 - w).
     down_weight: the label stays, with weight w. w is the probability that the label is clean."""
     replaced_weight: float = Field(default=0.5, ge=0, le=1)
     """Largest weight of a replaced label."""

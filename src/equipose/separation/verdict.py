@@ -3,6 +3,7 @@
 | seen | verdict |
 |---|---|
 | one sensor far from the others and from the label | that sensor (FAR) |
+| a sensor far from both, less so, that makes the answer worse | that sensor (HARM) |
 | a feature unlike trusted ones | that sensor (ODD) |
 | the sensors agree, the label is far | the label (LABEL) |
 | one sensor near the label, the others far from it and agreeing | peers wrong or memorised: LOOK_AGAIN, all kept |
@@ -180,7 +181,9 @@ def decide(
     label_bad = label_far & ~again & ~lost & (count >= 2)
 
     clear = alive & (evidence.p >= alpha)
-    why = torch.where(far_peers & far_label, Reason.FAR, Reason.ODD)
+    why = torch.where(evidence.by_contribution, Reason.HARM, Reason.FAR)
+    why = torch.where(evidence.by_feature, Reason.ODD, why)
+    why = torch.where(far_peers & far_label, Reason.FAR, why)
     why = torch.where(clear, Reason.IN_TIME, why)
     reason = torch.where(flagged, why, Reason.CLEAN)
     doubted = (flagged & against_all[:, None]) | (stubborn & again[:, None])

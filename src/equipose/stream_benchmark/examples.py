@@ -25,11 +25,18 @@ from equipose.files import write_npz
 from equipose.inspection import untouched
 from equipose.modality import MODALITIES
 from equipose.nn.model import PoseModel
+from equipose.separation.quality import set_aside
 from equipose.separation.reasons import WORDS, Reason
 from equipose.separation.verdict import Verdict
+from equipose.train.checkpoint import find_checkpoint, load_state, load_weights
+from equipose.train.run_dir import RunDir
+from equipose.train.separation import FoundNoise
+from equipose.train.stream_recipe import StreamRecipe
+from equipose.train.stream_work import Work
 from equipose.types import Cloud, Dense
 
 Outcome = Literal["caught", "missed", "false alarm"]
+_Pick = tuple[int, int, Outcome]
 _ARRAYS = ("seen", "clean", "alone", "label", "truth", "consensus")
 
 
@@ -140,6 +147,32 @@ def examples_of(
     return tuple(found)
 
 
+def examples_of_run(run: RunDir, data: Path) -> tuple[Example, ...]:
+    """Examples of the last training of a finished run; none where nothing was looked for, or nothing is known.
+
+    Args:
+        run: with its checkpoint ``last``, which holds the last verdicts.
+        data: the data folder.
+
+    Raises:
+        UsageError: the data folder does not fit the run.
+        DataError: the checkpoint or the data folder is damaged.
+    """
+    recipe = run.recipe_of(StreamRecipe)
+    last = find_checkpoint(run.checkpoint("last"))
+    if recipe.separation.mode != "find" or last is None:
+        return ()
+    work = Work.of(recipe, data)
+    stage = work.stages[-1]
+    load_weights(run.checkpoint("last"), work.model)
+    state = load_state(last, work.processes.device)
+    if not isinstance(work.separation, FoundNoise) or not isinstance(stage.train, CorruptedDataset):
+        return ()
+    work.separation.load_state_dict(state["separator"])
+    verdict = work.separation.separator.verdict
+    return examples_of(stage.name, stage.train, verdict, work.model) if verdict is not None else ()
+
+
 def examples_path(out: Path, name: str) -> Path:
     """Where the examples of a cell are."""
     return out / "cells" / f"{name}_examples.npz"
@@ -190,19 +223,19 @@ class _About:
         return cls(KIND_NAMES[kind] if kind >= 0 else "", severity, WORDS[Reason(code)], p if p == p else None)
 
 
-def _picked(truth: Truth, verdict: Verdict, caught: int, wrong: int) -> list[tuple[int, int, Outcome]]:
+def _picked(truth: Truth, verdict: Verdict, caught: int, wrong: int) -> list[_Pick]:
     """Row, column (the last one: the label) and outcome of the cells to show."""
     there = torch.cat([verdict.reason != Reason.ABSENT, torch.ones(len(verdict), 1, dtype=torch.bool)], 1)
-    lost = verdict.quarantined[:, None]
-    out = torch.cat([verdict.masked | lost, verdict.bad_label[:, None] | lost], 1)
+    cells, labels = set_aside(verdict)
+    out = torch.cat([cells, labels[:, None]], 1)
     corrupt = torch.cat([truth.sensor, truth.label[:, None]], 1)
     near = torch.cat([truth.touched, truth.label[:, None]], 1)
     kind = torch.cat([truth.kind, truth.label_kind[:, None]], 1)
     p = torch.cat([verdict.p, verdict.label_p[:, None]], 1).double().nan_to_num(-1.0)
-    right = [(row, column, "caught") for row, column in _turns(there & out & corrupt, kind, p)]
-    missed = [(row, column, "missed") for row, column in _turns(there & ~out & corrupt, kind, p)]
-    alarms = [(row, column, "false alarm") for row, column in _turns(there & out & ~near, kind, p)]
-    mixed = [each for each in chain.from_iterable(zip_longest(missed, alarms)) if each is not None]
+    right: list[_Pick] = [(row, column, "caught") for row, column in _turns(there & out & corrupt, kind, p)]
+    missed: list[_Pick] = [(row, column, "missed") for row, column in _turns(there & ~out & corrupt, kind, p)]
+    alarms: list[_Pick] = [(row, column, "false alarm") for row, column in _turns(there & out & ~near, kind, p)]
+    mixed: list[_Pick] = [each for each in chain.from_iterable(zip_longest(missed, alarms)) if each is not None]
     return [*right[:caught], *mixed[:wrong]]
 
 

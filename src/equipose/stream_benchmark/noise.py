@@ -14,6 +14,8 @@ from equipose.stream_benchmark.results import NoiseFound, Numbers
 from equipose.train.stream_verdicts import Verdicts
 
 LABEL, ALL = "label", "all sensors"
+_PLAN = ("count", "corrupt", "purity")
+"""What there is to say where nothing looked for noise."""
 
 
 def noise_numbers(found: Verdicts) -> NoiseFound:
@@ -34,6 +36,8 @@ def noise_numbers(found: Verdicts) -> NoiseFound:
     labels = (found.label_flagged, found.label_corrupt, found.label_suspicion)
     groups[LABEL] = _numbers(*labels)
     kinds.update(_kinds(LABEL, found.kind_names, *labels, found.label_kind))
+    if not found.judged:
+        groups, kinds = ({n: {k: v[k] for k in _PLAN} for n, v in each.items()} for each in (groups, kinds))
     return NoiseFound(
         experience=found.experience,
         judged=found.judged,

@@ -140,15 +140,20 @@ def intransigence(row: Runs, own: Runs, sensors: Sensors = ()) -> Estimate | Non
 
 
 def gap_closed(row: Runs, fine_tuning: Runs, joint: Runs, sensors: Sensors = ()) -> Estimate | None:
-    """See ``measures.gap_closed``; None where joint training is no better than fine-tuning, so that there is no gap."""
+    """See ``measures.gap_closed``.
+
+    None where joint training is no better than fine-tuning, so that there is no gap; without an interval where the gap
+    is not larger than zero beyond its own, as a part of it could be anything then.
+    """
     keys = tuple(key for key in row.keys if key in fine_tuning.errors and key in joint.errors)
     three = [each.of(keys) for each in (row, fine_tuning, joint)]
     if not keys or len({_people(errors) for each in three for errors in each.errors.values()}) > 1:
         return None
     (ours, weights), (tuned, _), (bound, _) = (each.parts("final_mm", sensors) for each in three)
-    if not (tuned.sum() > bound.sum()):
+    if not tuned.sum() > bound.sum():
         return None
-    return _plus_one(relative(tuned - ours, tuned - bound, weights))
+    part = _plus_one(relative(tuned - ours, tuned - bound, weights))
+    return part if mean(tuned - bound, weights).above else Estimate(part.value, None, part.per_seed)
 
 
 def stability_gap(row: Runs, steps: int | None = None) -> Estimate | None:

@@ -16,7 +16,7 @@ from equipose.stream_benchmark.markdown import write_markdown
 from equipose.stream_benchmark.plan import rows
 from equipose.stream_benchmark.recipe import StreamBenchmarkRecipe, base_recipe
 from equipose.stream_benchmark.study import build_study
-from equipose.stream_benchmark.table import write_csv, write_noise_csv
+from equipose.stream_benchmark.table import write_csv
 
 RECIPE = "continual.yaml"
 _PAGE = "equipose.stream_benchmark.page"
@@ -50,7 +50,7 @@ def continual(
 
 
 def write_continual(out: Path) -> Path:
-    """Write ``results.csv``, ``noise.csv``, ``continual.md`` and ``continual.html`` of a folder from its cells alone.
+    """Write the tables, ``continual.md`` and ``continual.html`` of a folder from its cells alone.
 
     Returns:
         The page.
@@ -61,8 +61,7 @@ def write_continual(out: Path) -> Path:
     study = build_study(out, saved(out, StreamBenchmarkRecipe, RECIPE, "equipose continual"))
     if not study.results:
         raise DataError(f"{out} has no finished cell yet; go on with: equipose continual RECIPE DATA --out {out}")
-    write_csv(out / "results.csv", study)
-    write_noise_csv(out / "noise.csv", study)
+    write_csv(out, study)
     page = write_markdown(out / "continual.md", study)
     if find_spec(_PAGE) is not None:
         page = import_module(_PAGE).write_page(out / "continual.html", study)

@@ -16,8 +16,8 @@ from equipose.benchmark.statistics import Estimate
 from equipose.stream_benchmark import rows as of
 from equipose.stream_benchmark.found import Cost, Found, cost_of, found_in
 from equipose.stream_benchmark.measures import inequality
-from equipose.stream_benchmark.plan import Key, Planned, rows
-from equipose.stream_benchmark.recipe import Bound, Noise, StreamBenchmarkRecipe, StreamMethod
+from equipose.stream_benchmark.plan import Planned, rows
+from equipose.stream_benchmark.recipe import Bound, Noise, StreamBenchmarkRecipe
 from equipose.stream_benchmark.results import StreamResult, read_result
 from equipose.stream_benchmark.rows import Runs, Sensors
 
@@ -265,6 +265,3 @@ def _missing(out: Path, row: Planned, results: dict[str, StreamResult]) -> dict[
     return {
         cell.label: read_failure(out, cell.name) or NOT_YET for cell in row.cells.values() if cell.name not in results
     }
-
-
-__all__ = ["LARGER_IS_BETTER", "UNITS", "Key", "Row", "StreamMethod", "Study", "Table", "build_study", "subsets"]

@@ -26,13 +26,14 @@ from equipose.config import load_settings
 from equipose.errors import DataError, UsageError
 from equipose.inspection import untouched
 from equipose.nn.model import PoseModel
+from equipose.separation.integrity import dead
 from equipose.separation.verdict import Verdict
 from equipose.train.checkpoint import find_checkpoint, load_state, load_weights, save_checkpoint
 from equipose.train.live_log import Log, Report, fused_error_mm
 from equipose.train.live_noise import SHIFTS, LiveNoise
-from equipose.train.live_readings import labelled, unjudged, usable
+from equipose.train.live_readings import accepted, labelled, unjudged, usable
 from equipose.train.live_recipe import LiveRecipe
-from equipose.train.live_start import loaded, model_of_run, new_model
+from equipose.train.live_start import first_model, loaded
 from equipose.train.live_training import LiveTraining
 from equipose.train.processes import launch
 from equipose.types import Batch
@@ -55,10 +56,6 @@ class Learner:
     def __init__(self, recipe: LiveRecipe, model: PoseModel) -> None:
         if recipe.train.devices != 1:
             raise UsageError(f"train.devices is {recipe.train.devices}; a learner is one process: set it to 1")
-        if recipe.separation.readout != "fusion":
-            raise UsageError(
-                "separation.readout=ridge looks at a data set as a whole, which a stream never is: use fusion"
-            )
         processes = launch(recipe.train)
         self.recipe = recipe
         self._training = LiveTraining(recipe, model.to(processes.device), processes)
@@ -90,18 +87,7 @@ class Learner:
             UsageError: a setting that is impossible here.
             DataError: the run folder cannot be read.
         """
-        if isinstance(model, str | Path):
-            recipe, network = model_of_run(recipe, Path(model))
-        elif model is not None:
-            network = model
-        elif mean_pose is not None:
-            network = new_model(recipe, mean_pose)
-        else:
-            raise UsageError(
-                "found neither a model nor a mean pose: give the folder of a run, a model, or mean_pose=(joint, 3) in "
-                "metres, such as that of the first batch, batch.target.mean(0)"
-            )
-        learner = cls(recipe, network)
+        learner = cls(*first_model(recipe, model, mean_pose))
         learner._begin(experience)
         if trusted is not None:
             learner.trust(trusted)
@@ -186,23 +172,15 @@ class Learner:
         self._log.add(batch, checked, self.samples, self.experience)
         self._noise.remember(checked, self.samples)
         error = fused_error_mm(checked)
-        report = Report(
-            self.batches,
-            self.samples,
-            self.experience,
-            checked.verdict,
-            learned,
-            error,
-            terms,
-            checked.events,
-            (*notes, *more),
-        )
+        place, found = (self.batches, self.samples, self.experience), checked.verdict
+        report = Report(*place, found, learned, error, terms, checked.events, (*notes, *more))
         self.batches, self.samples = self.batches + 1, self.samples + len(batch)
         return report
 
     def predict(self, batch: Batch) -> Float[Tensor, "batch joint 3"]:
         """Poses, metres, camera frame; sensors that are dead or not finite are left out. Changes nothing."""
-        shown = usable(self._taken(batch))
+        batch = self._taken(batch)
+        shown = replace(usable(batch), present=batch.present & ~dead(batch))
         with untouched(self.model), self._training.session.processes.autocast():
             return self.model(shown).joints.float()
 
@@ -304,19 +282,7 @@ class Learner:
         self.experience, self.experiences = name, self._training.index
 
     def _taken(self, batch: Batch) -> Batch:
-        """The batch on the model's device, if it is one for this model."""
-        if batch.modalities != self.model.modalities:
-            found, expected = ", ".join(batch.modalities), ", ".join(self.model.modalities)
-            raise UsageError(
-                f"the batch has the sensors {found} and the model {expected}: give all of the model's, in its order; "
-                "where one did not record, present is False"
-            )
-        if not len(batch) or batch.target.shape[1:] != self.model.mean_pose.shape:
-            raise UsageError(
-                f"found targets of shape {tuple(batch.target.shape)}, expected (batch, {self.model.num_joints}, 3) "
-                "with at least one sample; labels that are not known are NaN"
-            )
-        return replace(batch, weight=None).to(self._device)
+        return accepted(batch, self.model).to(self._device)
 
     @contextmanager
     def _own_randomness(self) -> Iterator[None]:

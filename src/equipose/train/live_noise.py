@@ -211,7 +211,7 @@ class LiveNoise:
         if reference is not None:
             typical = reliability(reference)
             if not known:
-                reference = replace(reference, target=torch.full_like(reference.target, torch.nan))
+                reference = _without_labels(reference)
         verdict, events = judge(pool, reference, self.settings, typical)
         return verdict.select(torch.arange(len(pool) - len(readings), len(pool))), events
 
@@ -244,10 +244,18 @@ class LiveNoise:
         return events
 
 
+def _without_labels(readings: Readings) -> Readings:
+    """The readings as those of unlabelled samples are."""
+    nothing: dict[str, Any] = {
+        name: torch.full_like(getattr(readings, name), torch.nan) for name in ("target", "coalition_errors")
+    }
+    return replace(readings, **nothing)
+
+
 def _logs(readings: Readings, typical: Tensor) -> Tensor:
     """(sample, modality + 1) logarithms of min(own error, distance to the others) and of the label's distance."""
     cells = torch.fmin(own_error(readings).double(), peer_distance(readings.poses, readings.alive, typical))
-    label = label_distance(readings, readings.alive, typical)
+    label = label_distance(readings, readings.alive)
     return torch.cat([torch.where(readings.alive, cells, torch.nan), label[:, None]], 1).clamp(min=1e-6).log()
 
 

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from equipose.errors import UsageError
 from equipose.inspection import untouched
 from equipose.nn.model import PoseModel
 from equipose.separation.distances import consensus
@@ -52,6 +53,26 @@ def usable(batch: Batch) -> Batch:
         changes: dict[str, Any] = {field: torch.where(cells, 0.0, values)}
         inputs[name] = replace(window, **changes)
     return replace(batch, inputs=inputs, present=batch.present & ~broken)
+
+
+def accepted(batch: Batch, model: PoseModel) -> Batch:
+    """The batch without weights, if it is one for the model.
+
+    Raises:
+        UsageError: other sensors or joints, or no sample.
+    """
+    if batch.modalities != model.modalities:
+        found, expected = ", ".join(batch.modalities), ", ".join(model.modalities)
+        raise UsageError(
+            f"the batch has the sensors {found} and the model {expected}: give all of the model's, in its order; "
+            "where one did not record, present is False"
+        )
+    if not len(batch) or batch.target.shape[1:] != model.mean_pose.shape:
+        raise UsageError(
+            f"found targets of shape {tuple(batch.target.shape)}, expected (batch, {model.num_joints}, 3) with at "
+            "least one sample; labels that are not known are NaN"
+        )
+    return replace(batch, weight=None)
 
 
 def labelled(target: Float[Tensor, "sample joint 3"]) -> Bool[Tensor, " sample"]:

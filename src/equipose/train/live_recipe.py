@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from equipose.config import BalanceSettings, Recipe, Settings
@@ -39,16 +41,36 @@ class LiveSettings(Settings):
     """Learned batches after which a balance strategy looks at contributions, as after an epoch."""
 
 
+class LiveBalance(BalanceSettings):
+    """The balance strategy."""
+
+    name: str = "every_subset"
+    """By default every sensor also answers alone, by which the others are checked."""
+
+
+class LiveContinual(ContinualSettings):
+    """The continual strategy."""
+
+    name: str = "er"
+    """A name from `equipose list continual`."""
+
+
+class LiveSeparation(SeparationSettings):
+    """How noise is found."""
+
+    readout: Literal["fusion"] = "fusion"
+    """What a sensor says alone is the model's answer with the others masked: a stream is never seen as a whole."""
+
+
 class LiveRecipe(Recipe):
     """Everything a learner needs.
 
-    Of ``train``, the schedule, the epochs and the batch size say nothing about the stream: the learning rate is constant,
-    and a balance strategy is told that there are that many epochs of ``live.epoch`` batches. Of ``separation``, what
-    counts epochs (every, warm_up, until, memory) has no effect; nor has ``data.mirror``.
+    Of ``train``, the schedule, the epochs and the batch size say nothing about the stream: the learning rate is
+    constant, and a balance strategy is told that there are that many epochs of ``live.epoch`` batches. What counts
+    epochs in ``separation`` (every, warm_up, until, memory) has no effect; nor has ``data.mirror``.
     """
 
-    balance: BalanceSettings = BalanceSettings(name="every_subset")
-    """Every sensor also answers alone, by which the others are checked."""
-    continual: ContinualSettings = ContinualSettings(name="adaptive_ewc_replay")
-    separation: SeparationSettings = SeparationSettings(readout="fusion")
+    balance: LiveBalance = LiveBalance()
+    continual: LiveContinual = LiveContinual()
+    separation: LiveSeparation = LiveSeparation()
     live: LiveSettings = LiveSettings()

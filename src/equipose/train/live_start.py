@@ -18,6 +18,22 @@ from equipose.train.run_dir import RunDir
 from equipose.train.stream_recipe import StreamRecipe
 
 
+def first_model(
+    recipe: LiveRecipe, model: PoseModel | Path | str | None, mean_pose: Float[Tensor, "joint 3"] | None
+) -> tuple[LiveRecipe, PoseModel]:
+    """The network that ``Learner.start`` was given or pointed to, and the recipe that goes with it."""
+    if isinstance(model, str | Path):
+        return model_of_run(recipe, Path(model))
+    if model is not None:
+        return recipe, model
+    if mean_pose is not None:
+        return recipe, new_model(recipe, mean_pose)
+    raise UsageError(
+        "found neither a model nor a mean pose: give the folder of a run, a model, or mean_pose=(joint, 3) in metres, "
+        "such as that of the first batch, batch.target.mean(0)"
+    )
+
+
 def new_model(recipe: LiveRecipe, mean_pose: Float[Tensor, "joint 3"]) -> PoseModel:
     """The recipe's network, untrained; ``mean_pose``: metres, camera frame."""
     data = recipe.data

@@ -81,6 +81,7 @@ def _run(work: Work, run: RunDir, on_step: OnStep | None) -> RunDir:
         state="finished" if finished else "interrupted",
         training_seconds=round(sum(line["seconds"] for line in run.epochs()), 3),
         memory_bytes=work.continual.memory_bytes(),
+        parameters=sum(parameter.numel() for parameter in work.model.parameters()),
     )
     return run
 

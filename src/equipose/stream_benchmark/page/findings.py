@@ -35,7 +35,7 @@ def headline(study: Study) -> Iterator[str]:
     if row is None:
         yield f"No method beside the reference is finished{_where(study, table)}, so nothing can be compared."
     else:
-        yield _on_stream(table, row, recommended, _where(study, table))
+        yield _on_stream(table, row, recommended)
     noisy = [case for each in noisy_tables(study) if (case := spoken_case(study, each)) is not None]
     known = [case for case in noisy if case.cost is not None or case.excess is not None]
     if known:
@@ -72,6 +72,8 @@ def limits(study: Study) -> Iterator[str]:
     yield from _few(study)
     if noisy_tables(study):
         yield "Corruption is made by a plan, and of the training samples alone: all errors are on clean test samples."
+        if any(each.joint is not None and each.joint.separation == "off" for each in noisy_tables(study)):
+            yield "Under noise joint training learns from the noise too, so more than 100 % of the gap can be closed."
     missing = sum(len(row.missing) for each in study.tables for row in each.rows)
     if missing:
         yield f"{missing} runs are missing; the section on provenance says which and why."
@@ -85,36 +87,49 @@ def limits(study: Study) -> Iterator[str]:
             yield f"The runs come from {len(values)} {name}: {listing(sorted(values))}."
 
 
-def _on_stream(table: Table, row: Row, recommended: bool, where: str) -> str:
-    final = row.values["final_mm"]
-    name = f"{sentence(row.label)} (recommended)" if recommended else sentence(row.label)
-    parts = [f"{name}{where}: {size(final)} after the stream"]
-    reference = table.reference
+def _on_stream(table: Table, row: Row, recommended: bool) -> str:
+    final, reference = row.values["final_mm"], table.reference
+    where = f"With {table.noise.label}" if table.noise.corruption else "On the clean stream"
+    start = f"{where}, {_name(row, recommended)} ends at {size(final)}"
     if reference is None or "final_mm" not in row.differences:
-        return f"{parts[0]}; there is no fine-tuning to compare it with."
+        return f"{start}; there is no fine-tuning to compare it with."
     change = row.differences["final_mm"]
-    way = "better than" if change.below else "worse than" if change.above else "not to be told apart from"
-    parts.append(f"{way} {reference.label} ({signed(change)})")
+    told = [f"{start}: {_beside(change)} {reference.label} ({signed(change)})"]
     closed = row.values.get("gap_closed")
     if closed is not None and table.joint is not None:
-        parts.append(f"{part(closed)} of the gap to {table.joint.label} training closed")
-    if "forgetting_mm" in row.values and "forgetting_mm" in reference.values:
+        told.append(f"it closes {part(closed)} of the gap to {table.joint.label} training")
+    if "forgetting_mm" in row.differences and "forgetting_mm" in reference.values:
         ours, theirs = row.values["forgetting_mm"], reference.values["forgetting_mm"]
-        parts.append(f"it forgets {number(ours.value, 1, 'mm')} where {reference.label} forgets {number(theirs.value, 1, 'mm')}")
-    return "; ".join(parts) + "."
+        told.append(
+            f"it forgets {number(ours.value, 1, 'mm')} where {reference.label} forgets "
+            f"{number(theirs.value, 1, 'mm')} (paired: {signed(row.differences['forgetting_mm'])})"
+        )
+    return "; ".join(told) + "."
 
 
 def _under_noise(case: Case, conditions: int) -> str:
     own = case.own
     assert own is not None, "a case has a row"
-    start = "With" if conditions == 1 else f"In the worst of {conditions} noise conditions,"
-    parts = [f"{start} {case.table.noise.label}, {own.label}: {size(own.values['final_mm'])}"]
+    worst = f" (the worst of {conditions} noise conditions)" if conditions > 1 else ""
+    told = [f"With {case.table.noise.label}{worst} {own.label} ends at {size(own.values['final_mm'])}"]
     if case.cost is not None:
-        parts.append(f"{signed(case.cost)} against the clean stream")
+        told.append(f"{signed(case.cost)} against the clean stream")
     if case.excess is not None and case.known is not None:
-        way = "worse than" if case.excess.above else "better than" if case.excess.below else "not to be told apart from"
-        parts.append(f"{way} the oracle that knows what is corrupt ({signed(case.excess)})")
-    return "; ".join(parts) + "."
+        told.append(f"{_beside(case.excess)} the oracle that is told what is corrupt ({signed(case.excess)})")
+    if case.gain is not None:
+        told.append(f"{_beside(case.gain)} the same without separation ({signed(case.gain)})")
+    return "; ".join(told) + "."
+
+
+def _name(row: Row, recommended: bool) -> str:
+    return f"the recommended preset ({row.label})" if recommended else row.label
+
+
+def _beside(change: Estimate) -> str:
+    """Words for a difference; without an interval nothing can be told."""
+    if change.interval is None:
+        return "without an interval, against"
+    return "better than" if change.below else "worse than" if change.above else "not to be told apart from"
 
 
 def _better(table: Table, row: Row | None) -> Tile:
@@ -123,7 +138,7 @@ def _better(table: Table, row: Row | None) -> Tile:
         return Tile(question, "Not measured", ("Run the method and fine_tune on the same stream.",), "plain", "methods")
     change = row.differences["final_mm"]
     lines = [
-        f"{row.label}: {size(row.values['final_mm'])}; {table.reference.label}: "
+        f"Error at the end {size(row.values['final_mm'])}; {table.reference.label} "
         f"{size(table.reference.values['final_mm'])}",
         f"Difference {signed(change)}, smaller error in {change.wins} runs",
     ]
@@ -132,7 +147,9 @@ def _better(table: Table, row: Row | None) -> Tile:
         lines.append(f"Gap to {table.joint.label} closed: {part(closed)} (100 % is {table.joint.label})")
     else:
         lines.append("No gap to close: there is no joint training, or it is no better than fine-tuning.")
-    return Tile(question, f"{_verdict(change)}, {number(change.value, 1, 'mm')}", tuple(lines), _mood(change), "methods")
+    return Tile(
+        question, f"{_verdict(change)}, {number(change.value, 1, 'mm')}", tuple(lines), _mood(change), "methods"
+    )
 
 
 def _forgets(table: Table, row: Row | None) -> Tile:
@@ -144,7 +161,7 @@ def _forgets(table: Table, row: Row | None) -> Tile:
     change = row.differences.get("forgetting_mm")
     if change is not None and table.reference is not None:
         theirs = table.reference.values["forgetting_mm"]
-        lines.append(f"{table.reference.label}: {signed(theirs)}; paired difference {signed(change)}")
+        lines.append(f"Reference {table.reference.label}: {signed(theirs)}; paired difference {signed(change)}")
     gap = row.values.get("stability_gap_mm")
     if gap is not None:
         lines.append(f"At worst within an experience: {number(gap.value, 1, 'mm')} above its start (no interval)")
@@ -205,15 +222,17 @@ def _not_shown(study: Study) -> Iterator[str]:
     if clean_table(study) is None:
         absent.append("a stream without noise")
     tables = [table for table in study.tables if table.finished]
-    for name, has in (
-        ("the reference", lambda table: table.reference is not None),
-        ("joint training, so no gap", lambda table: table.joint is not None),
-        ("models of single experiences, so no intransigence", lambda table: table.single is not None),
+    for name, without in (
+        ("the reference", [each for each in tables if each.reference is None]),
+        ("joint training, so no gap", [each for each in tables if each.joint is None]),
+        ("models of single experiences, so no intransigence", [each for each in tables if each.single is None]),
     ):
-        without = [table.noise.label for table in tables if not has(table)]
         if without:
-            absent.append(name + (f" ({', '.join(without)})" if len(tables) > 1 else ""))
-    oracle = [table.noise.label for table in noisy_tables(study) if all(r.separation != "known" for r in table.finished)]
+            named = f" ({', '.join(each.noise.label for each in without)})" if len(tables) > 1 else ""
+            absent.append(name + named)
+    oracle = [
+        table.noise.label for table in noisy_tables(study) if all(r.separation != "known" for r in table.finished)
+    ]
     if oracle:
         absent.append(f"the oracle that knows the noise ({', '.join(oracle)})")
     if not any("stability_gap_mm" in row.values for table in tables for row in table.rows):
@@ -267,5 +286,3 @@ def _verdict(change: Estimate) -> str:
 
 def _mood(change: Estimate) -> Mood:
     return "good" if change.below else "bad" if change.above else "plain"
-
-

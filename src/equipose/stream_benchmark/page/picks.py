@@ -99,7 +99,8 @@ def cases(study: Study, table: Table) -> tuple[Case, ...]:
     for key, mine in groups.items():
         clean = _clean_row(study, key)
         off, known = (next((row for row in mine if row.separation == mode), None) for mode in ("off", "known"))
-        for find in [row for row in mine if row.separation == "find"] or [None]:
+        found_by: list[Row | None] = [row for row in mine if row.separation == "find"]
+        for find in found_by or [None]:
             case = _case(table, off, find, known, clean)
             if case is not None:
                 found.append(case)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from equipose.benchmark.statistics import Estimate
 from equipose.benchmark.words import BETTER, DASH, WORSE
-from equipose.report.markup import Html, change, interval, number, percent, tag
-from equipose.stream_benchmark.study import LARGER_IS_BETTER, UNITS
+from equipose.report.markup import Html, interval, number, percent, tag
+from equipose.stream_benchmark.study import UNITS
 
 MEASURES: dict[str, tuple[str, str]] = {
     "final_mm": ("error after the stream", "mean over all experiences, when the last one is done"),
@@ -17,7 +17,10 @@ MEASURES: dict[str, tuple[str, str]] = {
     "intransigence_mm": ("intransigence", "error when learned minus that of a model of that experience alone"),
     "plasticity": ("plasticity", "fine-tuning's error when learned over this one's; below 1 learns worse"),
     "gap_closed": ("gap closed", "part of the way from fine-tuning (0) to joint training (100 %)"),
-    "stability_gap_mm": ("stability gap", "worst rise of an earlier experience while a later one is trained; no interval"),
+    "stability_gap_mm": (
+        "stability gap",
+        "worst rise of an earlier experience while a later one is trained; no interval",
+    ),
     "pa_final_mm": ("PA-MPJPE", "error after the stream, after the best rotation, scale and shift"),
 }
 """Measure -> name and what it is; in the order of the study's."""
@@ -30,20 +33,17 @@ def measure_cell(measure: str, estimate: Estimate | None) -> Html:
     if measure == "gap_closed":
         return tag("td", percent(estimate.value), tag("small", interval(_hundred(estimate), 0)), class_="n")
     digits = 1 if UNITS[measure] == "mm" else 2
-    return tag(
-        "td", number(estimate.value, digits), tag("small", interval(estimate.interval, digits)), class_="n"
-    )
+    return tag("td", number(estimate.value, digits), tag("small", interval(estimate.interval, digits)), class_="n")
 
 
-def good_cell(measure: str, estimate: Estimate | None) -> Html:
-    """A measure where zero means nothing gained, coloured by the side of zero on which the interval lies."""
-    cell = measure_cell(measure, estimate)
-    if estimate is None or measure not in LARGER_IS_BETTER:
-        return cell
+def gap_cell(estimate: Estimate | None) -> Html:
+    """The gap closed, coloured by the side of zero, which is the reference, on which the interval lies."""
+    if estimate is None:
+        return tag("td", DASH, class_="n")
     side = "better" if estimate.above else "worse" if estimate.below else ""
     mark = {"better": f"\N{THIN SPACE}{WORSE}", "worse": f"\N{THIN SPACE}{BETTER}", "": ""}[side]
-    shown = percent(estimate.value) if measure == "gap_closed" else change(estimate.value, 2)
-    return tag("td", shown + mark, tag("small", interval(_hundred(estimate), 0)), class_=f"n {side}".strip())
+    ends = interval(_hundred(estimate), 0)
+    return tag("td", percent(estimate.value) + mark, tag("small", ends), class_=f"n {side}".strip())
 
 
 def shaded(value: float | None, strength: float, colour: str, shown: str, title: str, class_: str = "n") -> Html:

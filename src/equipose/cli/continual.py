@@ -1,0 +1,77 @@
+"""``equipose continual`` and ``equipose continual report``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+
+def continual(
+    recipe: Path,
+    data: Path,
+    out: Path = Path("continual"),
+    jobs: int = 2,
+    seeds: tuple[int, ...] = (),
+    dry_run: bool = False,
+) -> int:
+    """Compare continual strategies on streams, clean and noisy, with their bounds, over orders and seeds: one page.
+
+    A benchmark that was interrupted goes on with the same command, every run within the experience it was in;
+    finished runs are never trained again. A run that fails is named at the end, does not stop the others, and is tried
+    again by the next call.
+
+    Args:
+        recipe: YAML file with the methods, noise, orders and bounds, such as benchmarks/continual_tiny.yaml.
+        data: a packed folder, or an MM-Fi folder as it is.
+        out: folder of the cells, run folders, tables, continual.md and continual.html.
+        jobs: runs at a time, one thread each.
+        seeds: in place of the recipe's; name all that the page should hold.
+        dry_run: print the plan and write nothing.
+
+    Returns:
+        Exit code: 0 all runs are finished, 1 some failed, 130 interrupted.
+    """
+    from equipose.stream_benchmark import recipe as recipes
+    from equipose.stream_benchmark import run
+
+    settings = recipes.load_stream_benchmark(recipe, seeds)
+    if dry_run:
+        print(run.plan(settings, data, out))
+        return 0
+    state = run.continual(settings, data, out, jobs)
+    again = f"equipose continual {recipe} {data} --out {out}" + (
+        f" --seeds {' '.join(map(str, seeds))}" if seeds else ""
+    )
+    for name, why in state.failed.items():
+        print(f"failed: {name}: {why}", file=sys.stderr)
+    if state.done:
+        _tell(run.write_continual(out))
+    if state.stopped:
+        print(f"stopped; everything is saved. Continue with: {again}", file=sys.stderr)
+        return 130
+    if state.failed:
+        print(f"{len(state.failed)} runs failed; tracebacks are in {out / 'failed'}. Again: {again}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def report(folder: Path) -> int:
+    """Write the tables and the page of a benchmark on streams again, from its cells alone.
+
+    The page may be made while the benchmark runs; it says which runs are missing.
+
+    Args:
+        folder: written by `equipose continual`.
+
+    Returns:
+        Exit code 0.
+    """
+    from equipose.stream_benchmark.run import write_continual
+
+    _tell(write_continual(folder))
+    return 0
+
+
+def _tell(page: Path) -> None:
+    tables = ", ".join(str(page.parent / f"{name}.csv") for name in ("results", "measures", "noise"))
+    print(f"continual: {page}; tables: {tables}")

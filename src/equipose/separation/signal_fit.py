@@ -1,0 +1,166 @@
+"""From statistics of the signal to p-values: how unusual is each sensor cell, compared with trusted and with most ones.
+
+Each statistic is taken relative to the same person's median, divided by a robust scale, and turned into a tail
+probability by an exponential tail beyond the upper quartile: the larger of the trusted samples' tail and of the
+stream's own. A cell's score is that of its most unusual statistic. Its p-value is the larger of its rank among the
+trusted scores and the tail of the stream's own scores: a new person's signal differs from a trusted one's, but of its
+own kind there are many in the stream.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from equipose.separation.signal import SignalReadings, statistics_of
+from equipose.separation.signal_statistic import Statistic
+from equipose.separation.thresholds import conformal_p
+
+FEWEST = 20
+"""Samples for which a median or a tail is fitted."""
+_UPPER = 0.75
+
+
+@dataclass(frozen=True)
+class SignalFit:
+    """How unusual each sensor cell's signal is; one row per sample of the stream.
+
+    Attributes:
+        modalities: sensors.
+        p: float64; of a clean cell about uniform in its lower tail. NaN where nothing is known.
+        score: -log of the tail probability of the cell's most unusual statistic; NaN where nothing is known.
+        worst: index into ``statistics_of(modality)`` of that statistic; -1 where nothing is known.
+        trusted_score: (trusted, modality) scores of the trusted samples, each recording judged by the others; empty
+            without trusted samples.
+    """
+
+    modalities: tuple[str, ...]
+    p: Float[Tensor, "sample modality"]
+    score: Float[Tensor, "sample modality"]
+    worst: Int[Tensor, "sample modality"]
+    trusted_score: Float[Tensor, "trusted modality"]
+
+    def reason(self, sample: int, modality: str) -> str:
+        """Name of a cell's most unusual statistic; empty where nothing is known."""
+        found = int(self.worst[sample, self.modalities.index(modality)])
+        return statistics_of(modality)[found].name if found >= 0 else ""
+
+
+def fit_signal(trusted: SignalReadings | None, stream: SignalReadings) -> SignalFit:
+    """Compare the cells of a stream with trusted ones, and with most of the stream's own.
+
+    Args:
+        trusted: statistics of clean samples, also of a single person; None: the stream alone tells what is usual, as
+            long as less than about a third of a sensor's cells share a fault.
+        stream: statistics of what is judged.
+    """
+    columns = []
+    for name in stream.modalities:
+        reference = trusted if trusted is not None and name in trusted.modalities else None
+        columns.append(_fit_one(statistics_of(name), reference, stream, name))
+    p, score, worst, calibration = (torch.stack(parts, 1) for parts in zip(*columns, strict=True))
+    return SignalFit(stream.modalities, p, score, worst, calibration)
+
+
+def _fit_one(
+    table: tuple[Statistic, ...], trusted: SignalReadings | None, stream: SignalReadings, name: str
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    theirs = centred(stream.values[name], stream.subject, table)
+    own_tail = _tail(theirs, table, robust=True)
+    if trusted is None or int((~trusted.values[name].isnan()).any(1).sum()) < FEWEST:
+        score, worst = _score(theirs, _wider(_tail(theirs, table), own_tail))
+        empty = score.new_full((0 if trusted is None else len(trusted),), torch.nan)
+        return torch.maximum(_stream_p(score), _slow_p(score)), score, worst, empty
+    clean = centred(trusted.values[name], trusted.subject, table)
+    calibration = score_by_others(clean, trusted.recording, own_tail, table)
+    score, worst = _score(theirs, _wider(_tail(clean, table), own_tail))
+    p = torch.maximum(conformal_p(calibration, score), _stream_p(score))
+    return p, score, worst, calibration
+
+
+def centred(
+    values: Float[Tensor, "sample statistic"], group: Int[Tensor, " sample"], table: tuple[Statistic, ...]
+) -> Float[Tensor, "sample statistic"]:
+    """Badness: deviation from the median of the group, or of all where it is small, in floors; high is bad."""
+    floor = torch.tensor([s.floor for s in table], dtype=torch.float64)
+    out = values - values.nanmedian(0).values
+    relative = torch.tensor([s.relative for s in table])
+    for one in group.unique():
+        mine = group == one
+        part = values[mine]
+        enough = ((~part.isnan()).sum(0) >= FEWEST) & relative
+        out[mine] = torch.where(enough, part - part.nanmedian(0).values, out[mine])
+    sides = torch.tensor([s.side for s in table], dtype=torch.float64)
+    return torch.where(sides == 0, out.abs(), out * sides) / floor
+
+
+def score_by_others(
+    clean: Tensor, recording: Tensor, own_tail: tuple[Tensor, Tensor], table: tuple[Statistic, ...]
+) -> Float[Tensor, " trusted"]:
+    """Scores of trusted samples, those of each recording by the tails of the other recordings."""
+    out = clean.new_full((len(clean),), torch.nan)
+    for one in recording.unique():
+        mine = recording == one
+        others = clean[~mine] if int((~mine).sum()) >= FEWEST else clean
+        out[mine] = _score(clean[mine], _wider(_tail(others, table), own_tail))[0]
+    return out
+
+
+def _tail(badness: Tensor, table: tuple[Statistic, ...], robust: bool = False) -> tuple[Tensor, Tensor]:
+    """Upper quartile of each statistic and mean excess over it, at least a floor; ``robust`` by the median excess."""
+    start, excess = [], []
+    for s in range(len(table)):
+        values = badness[:, s]
+        values = values[~values.isnan()]
+        if len(values) < FEWEST:
+            start.append(0.0)
+            excess.append(1.0)
+            continue
+        low, upper = values.quantile(0.5), values.quantile(_UPPER)
+        beyond = values[values > upper] - upper
+        size = (upper - low) / math.log(2.0) if robust else (beyond.mean() if len(beyond) else torch.tensor(0.0))
+        excess.append(max(float(size), 1.0))
+        start.append(max(float(upper), float(low) + math.log(2.0) * excess[-1]))  # many are equal: counts
+    return torch.tensor(start, dtype=torch.float64), torch.tensor(excess, dtype=torch.float64)
+
+
+def _wider(one: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    return torch.maximum(one[0], other[0]), torch.maximum(one[1], other[1])
+
+
+def _score(badness: Tensor, tail: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """-log tail probability of the most unusual statistic, and which it is."""
+    start, excess = tail
+    surprise = (-math.log(1.0 - _UPPER) + (badness - start) / excess).clamp(min=0.0)
+    known = ~surprise.isnan()
+    score, worst = surprise.nan_to_num(-1.0).max(1)
+    some = known.any(1)
+    return torch.where(some, score, torch.nan), torch.where(some, worst, -1)
+
+
+def _stream_p(score: Tensor) -> Tensor:
+    """Tail of the stream's own scores: the Gumbel law, that of a largest one, through their lower quartile and median.
+
+    A third of the cells may be faulty and high without moving these two much.
+    """
+    known = score[~score.isnan()]
+    if len(known) < FEWEST:
+        return torch.where(score.isnan(), torch.nan, 1.0).double()
+    low, middle = known.quantile(0.25), known.quantile(0.5)
+    at_low, at_middle = (-math.log(-math.log(q)) for q in (0.25, 0.5))
+    scale = ((middle - low) / (at_middle - at_low)).clamp(min=1e-3)
+    return -torch.expm1(-(-((score - middle) / scale + at_middle)).exp())
+
+
+def _slow_p(score: Tensor) -> Tensor:
+    """An exponential tail through the median and the upper quartile: slower, for where nothing is trusted."""
+    known = score[~score.isnan()]
+    if len(known) < FEWEST:
+        return torch.where(score.isnan(), torch.nan, 1.0).double()
+    middle, upper = known.quantile(0.5), known.quantile(_UPPER)
+    rate = ((upper - middle) / math.log(2.0)).clamp(min=1e-3)
+    return (0.5 * (-(score - middle) / rate).exp()).clamp(max=1.0)
