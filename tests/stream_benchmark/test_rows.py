@@ -59,13 +59,14 @@ def test_an_orderless_bound_stands_beside_every_order(runs, made_up):
     final = 340 / 3 + 2.0
     assert gap.value == pytest.approx(10.0 / (final - 80.0))
     assert rows.gap_closed(tuned, tuned, joint).value == 0 and rows.gap_closed(joint, tuned, joint).value == 1
+    assert len(joint.estimate("final_mm").per_seed) == 1, "it is one run and not four"
     assert rows.gap_closed(tuned, joint, tuned) is None, "the bound is worse than fine-tuning"
 
 
 def test_experts_are_compared_by_name_and_not_by_place(made_up):
     single = made_up(np.array([[10.0, 99, 99], [99, 20.0, 99], [99, 99, 30.0]]))
     own = rows.experts(Runs({(0, 0): single, (1, 0): single}))
-    assert own.matrix().tolist() == [[10.0, 20.0, 30.0]]
+    assert own.matrix().tolist() == [[10.0, 20.0, 30.0]] and len(own.distinct.keys) == 1
     streams = {(0, 0): made_up(E), (1, 0): made_up(E, ("E03", "E01", "E02"))}
     found = rows.intransigence(Runs(streams), own)
     assert found.value == pytest.approx(90.0 - 20.0)
@@ -168,8 +169,9 @@ def test_the_tables_hold_every_number(folder):
     write_csv(out, build_study(out, made))
     results = (out / "results.csv").read_text().splitlines()
     sequential, orderless = 3 * 3 * 3, 3 * 3  # steps x experiences x subsets; one step
-    clean, noisy = 3 * 4 * sequential + 4 * orderless, 4 * 4 * sequential + 4 * orderless
-    assert len(results) == 1 + clean + noisy - 2 * 4 * (sequential - orderless)  # single experts have one step as well
+    # fine_tune, replay and, in the noise, what was found: 4 runs each; joint and single experts: one per seed.
+    assert len(results) == 1 + (2 + 3) * 4 * sequential + 2 * (2 + 2) * orderless
+    assert "clean,joint,bound,joint,off,any,1,E03,0,E01,0,rgb+lidar,40,90.0,45.0" in results
     assert "clean,replay,method,er,off,E01-E02-E03,0,E03,2,E01,0,rgb+lidar,40,130.0,65.0" in results
     measured = (out / "measures.csv").read_text()
     assert "noisy,found,method,fine_tune,find,rgb+lidar,gap_closed,0.15" in measured

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from continual.world import SENSORS, samples, tiny_model
+from continual.world import SENSORS, linear_batch, linear_model, samples, tiny_model
 from equipose.config import load_settings
 from equipose.errors import DataError, UsageError
 from equipose.registry import BALANCE, CONTINUAL
@@ -117,37 +117,30 @@ def state_bytes(learner, folder):
 
 
 def test_nothing_grows_with_the_stream(tmp_path):
-    """Two thousand batches; a full memory, log and buffers after the first few hundred."""
-    learner = world_learner(
-        *("live.separate=false", "continual.name=er", "continual.settings={capacity: 20}", "live.window=20"),
-        *(
-            "live.recent=12",
-            "live.aside=4",
-            "live.rows=30",
-            "separation.calibration=40",
-            "balance.name=modality_dropout",
-        ),
+    """Two thousand batches of six experiences, in each of which some samples are set aside."""
+    overrides = (
+        *("live.separate=false", "continual.settings={capacity: 20}", "live.window=20", "live.recent=12"),
+        *("live.aside=4", "live.rows=30", "separation.calibration=40", "balance.name=modality_dropout"),
+        *("contribution.samples_per_epoch=0", "live.epoch=50"),
     )
+    learner = Learner.start(settings(*overrides), linear_model(4))
+    generator = torch.Generator().manual_seed(0)
     sizes = {}
     for n in range(2000):
-        batch = moment(n, 2)
-        if n % 5 == 0:
-            batch = with_input(batch, "wifi", torch.zeros_like)
-        if n % 400 == 399:
+        x = torch.randn(2, 4, generator=generator) * (n % 5 != 0)
+        learner.observe(linear_batch(x, 0.1 * x.repeat(1, 3)[:, :9]))
+        if n % 400 == 399 and n < 1900:
             learner.begin_experience()
-        learner.observe(batch)
-        if n in (999, 1999):
+        if n in (700, 1900):
             sizes[n] = sum(learner.memory_bytes().values()), state_bytes(learner, tmp_path / "state")
-    assert learner.batches == 2000 and learner.experiences == 5
-    assert sizes[1999][0] == sizes[999][0]
-    assert sizes[1999][1] <= sizes[999][1] + 2000  # counters grow by digits, strata by experiences
+    assert learner.batches == 2000 and learner.experiences == 4
+    assert sizes[1900][0] == sizes[700][0]
+    assert sizes[1900][1] <= sizes[700][1] + 1000  # counters have more digits
     assert len(learner.log()) == 30
 
 
 def test_memory_with_separation_stays_within_what_the_settings_say():
-    learner = world_learner(
-        *FEW, "live.aside=8", "live.rows=50", "continual.settings={replay: {capacity: 16, ratio: 0.5}}"
-    )
+    learner = world_learner(*FEW, "live.aside=8", "live.rows=50", "continual.settings={capacity: 16}")
     follow(learner, range(30))
     first = learner.memory_bytes()
     follow(learner, range(30, 90))
@@ -292,12 +285,11 @@ def mean_error(learner, room):
 
 
 def test_it_forgets_less_than_plain_fine_tuning():
-    learned, plain, _ = errors_after_two_rooms("fine_tune")
-    for name in ("adaptive_ewc_replay", "er"):
-        _, kept, new = errors_after_two_rooms(name)
-        assert plain - learned > 50  # there is something to forget
-        assert kept - learned < 0.5 * (plain - learned), name
-        assert new < 200
+    learned, forgotten, fitted = errors_after_two_rooms("fine_tune")
+    assert forgotten - learned > 100  # there is something to forget
+    _, kept, new = errors_after_two_rooms("er")
+    assert kept - learned < 0.2 * (forgotten - learned) and new < 1.2 * fitted
+    assert errors_after_two_rooms("adaptive_ewc_replay")[1] - learned < 0.2 * (forgotten - learned)
 
 
 @pytest.mark.parametrize("name", sorted(CONTINUAL))
@@ -349,7 +341,7 @@ def test_an_unlabelled_batch_is_checked_and_not_learned_from():
     assert all(not r.learned.any() and r.loss is None and r.error_mm is None for r in reports)
     assert all("no sample has a label" in r.notes[0] for r in reports)
     flags, cells = torch.cat([r.flagged for r in reports]), data.corrupt[400:]
-    assert flags[cells].float().mean() > 0.6 and flags[~cells].float().mean() < 0.06
+    assert flags[cells].float().mean() > 0.5 and flags[~cells].float().mean() < 0.05
     assert not torch.cat([r.bad_labels for r in reports]).any()
 
 

@@ -19,7 +19,7 @@ class Evidence:
 
     Attributes:
         alive: cells that can be judged.
-        p_error: of the distance to the label; 0, which leaves the word to the other sensors, where there is none.
+        p_error: of the distance to the label; 1 where it cannot be said.
         p_peers: of the distance to the other sensors.
         p_odd: of the feature distance.
         p: all of a cell's p-values in one (``rulers.combine``), ranked again among the trusted samples by
@@ -67,7 +67,7 @@ def weigh(measure: Ruler, aside: Bool[Tensor, " modality"] | None = None) -> Evi
     """
     readings, settings = measure.readings, measure.settings
     judged = readings.alive if aside is None else readings.alive & ~aside
-    p_error, p_odd = measure.error(), measure.odd().nan_to_num(1.0)
+    p_error, p_odd = measure.error().nan_to_num(1.0), measure.odd().nan_to_num(1.0)
     flagged = torch.zeros_like(judged)
     for _ in range(settings.rounds):
         trust = _or_all(judged & ~flagged, judged)
@@ -84,7 +84,7 @@ def weigh(measure: Ruler, aside: Bool[Tensor, " modality"] | None = None) -> Evi
     distance = torch.fmin(own_error(readings).double(), peer_distance(readings.poses, trust, measure.typical))
     return Evidence(
         alive=judged,
-        p_error=p_error.nan_to_num(0.0),
+        p_error=p_error,
         p_peers=p_peers,
         p_odd=p_odd,
         p=p,

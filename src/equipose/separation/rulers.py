@@ -149,24 +149,16 @@ class ConformalRuler(Ruler):
         return self.trusted.select(having) if int(having.sum()) >= _ENOUGH else self.trusted
 
 
-def ruler(
-    readings: Readings,
-    trusted: Readings | None,
-    settings: SeparationSettings,
-    typical: Float[Tensor, " modality"] | None = None,
-) -> Ruler:
-    """The ruler of the method; ``gmm_gate`` where conformal has too few trusted samples to reach its thresholds.
-
-    ``typical``: median own error of each sensor, metres, where the labels at hand do not tell it.
-    """
+def ruler(readings: Readings, trusted: Readings | None, settings: SeparationSettings) -> Ruler:
+    """The ruler of the method; ``gmm_gate`` where conformal has too few trusted samples to reach its thresholds."""
     if settings.method == "conformal":
         if trusted is not None and enough(trusted, settings):
             k = settings.neighbours
             ours = readings if readings.nearest is not None else measured(readings, trusted, k)
             theirs = trusted if trusted.nearest is not None else measured(trusted, trusted, k)
-            return ConformalRuler(ours, settings, reliability(trusted) if typical is None else typical, theirs)
+            return ConformalRuler(ours, settings, reliability(trusted), theirs)
         settings = settings.model_copy(update={"method": "gmm_gate"})
-    return Ruler(readings, settings, reliability(readings) if typical is None else typical)
+    return Ruler(readings, settings, reliability(readings))
 
 
 def enough(trusted: Readings, settings: SeparationSettings) -> bool:
@@ -190,8 +182,7 @@ def combine(
     Returns:
         the p-value, whether the feature made it what it is, and whether else the contribution made it smaller.
     """
-    p_peers = p_peers.nan_to_num(1.0)
-    far = torch.where(p_error.isnan(), p_peers, torch.maximum(p_error, p_peers))  # without a label, the others alone
+    far = torch.maximum(p_error.nan_to_num(1.0), p_peers.nan_to_num(1.0))
     against = far
     if settings.contribution:
         q = (far * p_contribution).clamp(min=1e-300)

@@ -36,12 +36,12 @@ _LEAST = 1e-3
 def csi_statistics(window: Dense) -> Float[Tensor, "batch statistic"]:
     """``CSI_STATISTICS`` of a window (batch, time, 2, receiver, tone, packet), dB and radians.
 
-    ``repeated``: consecutive packets that are equal. ``gain_steps``: median step of a receiver's level between packets (mean of the
-    receivers' logarithms).
-    ``phase_steps``: median turn of the phase between receivers from packet to packet. ``weakest``: level of the weakest
-    receiver under that of the strongest. ``tone_noise``: third difference of the amplitude over tones, median receiver;
-    ``tone_noise_worst``: of the worst receiver. ``packet_noise``: what differs between packets after their gain is
-    taken out. ``band_noise``: that in the worst tenth of the band over that of the median tone.
+    ``repeated``: consecutive packets that are equal. ``gain_steps``: median step of a receiver's level between packets
+    (mean of the receivers' logarithms). ``phase_steps``: median turn of the phase between receivers from packet to
+    packet. ``weakest``: level of the weakest receiver under that of the strongest. ``tone_noise``: third difference of
+    the amplitude over tones, median receiver; ``tone_noise_worst``: of the worst receiver. ``packet_noise``: what
+    differs between packets after their gain is taken out; ``band_noise``: that in the worst tenth of the band over that
+    of the median tone.
 
     Returns:
         float64; NaN where the own frame is not there or a statistic needs more packets, receivers or tones.

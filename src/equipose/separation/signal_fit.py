@@ -23,6 +23,8 @@ from equipose.separation.thresholds import conformal_p
 FEWEST = 20
 """Samples for which a median or a tail is fitted."""
 _UPPER = 0.75
+_LOWER = (0.2, 0.45)
+_MIDDLE = (0.4, 0.65)
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,8 @@ def fit_signal(trusted: SignalReadings | None, stream: SignalReadings) -> Signal
     """Compare the cells of a stream with trusted ones, and with most of the stream's own.
 
     Args:
-        trusted: statistics of clean samples, also of a single person; None: the stream alone tells what is usual, as
-            long as less than about a third of a sensor's cells share a fault.
+        trusted: statistics of clean samples, also of a single person; None: the stream alone tells what is usual, and
+            finds a fault only where less than about a tenth of a sensor's cells share it.
         stream: statistics of what is judged.
     """
     columns = []
@@ -72,7 +74,7 @@ def _fit_one(
     theirs = centred(stream.values[name], stream.subject, table)
     own_tail = _tail(theirs, table, robust=True)
     if trusted is None or int((~trusted.values[name].isnan()).any(1).sum()) < FEWEST:
-        score, worst = _score(theirs, _wider(_tail(theirs, table), own_tail))
+        score, worst = _score(theirs, _between(_tail(theirs, table), own_tail))
         empty = score.new_full((0 if trusted is None else len(trusted),), torch.nan)
         return torch.maximum(_stream_p(score), _slow_p(score)), score, worst, empty
     clean = centred(trusted.values[name], trusted.subject, table)
@@ -89,7 +91,7 @@ def centred(
     floor = torch.tensor([s.floor for s in table], dtype=torch.float64)
     out = values - values.nanmedian(0).values
     relative = torch.tensor([s.relative for s in table])
-    for one in group.unique():
+    for one in sorted(set(group.tolist())):
         mine = group == one
         part = values[mine]
         enough = ((~part.isnan()).sum(0) >= FEWEST) & relative
@@ -103,7 +105,7 @@ def score_by_others(
 ) -> Float[Tensor, " trusted"]:
     """Scores of trusted samples, those of each recording by the tails of the other recordings."""
     out = clean.new_full((len(clean),), torch.nan)
-    for one in recording.unique():
+    for one in sorted(set(recording.tolist())):
         mine = recording == one
         others = clean[~mine] if int((~mine).sum()) >= FEWEST else clean
         out[mine] = _score(clean[mine], _wider(_tail(others, table), own_tail))[0]
@@ -111,7 +113,7 @@ def score_by_others(
 
 
 def _tail(badness: Tensor, table: tuple[Statistic, ...], robust: bool = False) -> tuple[Tensor, Tensor]:
-    """Upper quartile of each statistic and mean excess over it, at least a floor; ``robust`` by the median excess."""
+    """Upper quartile of each statistic and mean excess over it, at least a floor; ``robust`` from the lower half."""
     start, excess = [], []
     for s in range(len(table)):
         values = badness[:, s]
@@ -120,16 +122,25 @@ def _tail(badness: Tensor, table: tuple[Statistic, ...], robust: bool = False) -
             start.append(0.0)
             excess.append(1.0)
             continue
-        low, upper = values.quantile(0.5), values.quantile(_UPPER)
+        low, middle, upper = (float(values.quantile(q)) for q in (1 - _UPPER, 0.5, _UPPER))
         beyond = values[values > upper] - upper
-        size = (upper - low) / math.log(2.0) if robust else (beyond.mean() if len(beyond) else torch.tensor(0.0))
-        excess.append(max(float(size), 1.0))
-        start.append(max(float(upper), float(low) + math.log(2.0) * excess[-1]))  # many are equal: counts
+        if robust:
+            upper = 2 * middle - low  # the lower half, mirrored: faults are in the upper one
+            size = (middle - low) / math.log(2.0)
+        else:
+            size = float(beyond.mean()) if len(beyond) else 0.0
+        excess.append(max(size, 1.0))
+        start.append(max(upper, middle + math.log(2.0) * excess[-1]))  # many are equal: counts
     return torch.tensor(start, dtype=torch.float64), torch.tensor(excess, dtype=torch.float64)
 
 
 def _wider(one: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     return torch.maximum(one[0], other[0]), torch.maximum(one[1], other[1])
+
+
+def _between(plain: tuple[Tensor, Tensor], robust: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """The plain mean excess, for natural tails are heavy, but at most twice the robust one, for faults are not."""
+    return robust[0], torch.minimum(torch.maximum(plain[1], robust[1]), 2 * robust[1])
 
 
 def _score(badness: Tensor, tail: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
@@ -143,24 +154,24 @@ def _score(badness: Tensor, tail: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor
 
 
 def _stream_p(score: Tensor) -> Tensor:
-    """Tail of the stream's own scores: the Gumbel law, that of a largest one, through their lower quartile and median.
+    """Tail of the stream's own scores: the Gumbel law, that of a largest one, through two of their lower quantiles.
 
     A third of the cells may be faulty and high without moving these two much.
     """
     known = score[~score.isnan()]
     if len(known) < FEWEST:
         return torch.where(score.isnan(), torch.nan, 1.0).double()
-    low, middle = known.quantile(0.25), known.quantile(0.5)
-    at_low, at_middle = (-math.log(-math.log(q)) for q in (0.25, 0.5))
-    scale = ((middle - low) / (at_middle - at_low)).clamp(min=1e-3)
-    return -torch.expm1(-(-((score - middle) / scale + at_middle)).exp())
+    low, high = (known.quantile(q) for q in _LOWER)
+    at_low, at_high = (-math.log(-math.log(q)) for q in _LOWER)
+    scale = ((high - low) / (at_high - at_low)).clamp(min=1e-3)
+    return -torch.expm1(-(-((score - high) / scale + at_high)).exp())
 
 
 def _slow_p(score: Tensor) -> Tensor:
-    """An exponential tail through the median and the upper quartile: slower, for where nothing is trusted."""
+    """An exponential tail through two quantiles about the median: slower, for where nothing is trusted."""
     known = score[~score.isnan()]
     if len(known) < FEWEST:
         return torch.where(score.isnan(), torch.nan, 1.0).double()
-    middle, upper = known.quantile(0.5), known.quantile(_UPPER)
-    rate = ((upper - middle) / math.log(2.0)).clamp(min=1e-3)
-    return (0.5 * (-(score - middle) / rate).exp()).clamp(max=1.0)
+    low, high = (known.quantile(q) for q in _MIDDLE)
+    rate = ((high - low) / math.log((1 - _MIDDLE[0]) / (1 - _MIDDLE[1]))).clamp(min=1e-3)
+    return ((1 - _MIDDLE[0]) * (-(score - low) / rate).exp()).clamp(max=1.0)

@@ -17,7 +17,7 @@ from equipose.types import Dense
 JOINT_STATISTICS = (
     Statistic("noise", "log of person sizes", 1, 0.15),
     Statistic("noise_window", "log of person sizes", 1, 0.15),
-    Statistic("crossing", "person sizes", 1, 0.06),
+    Statistic("crossing", "person sizes", 1, 0.05),
     Statistic("missing", "joints", 1, 0.25, relative=False),
     Statistic("held", "frames", 1, 0.2, relative=False),
     Statistic("longest_bone", "log of person sizes", 1, 0.05),
@@ -43,8 +43,8 @@ def joint_statistics(window: Dense, frame: Int[Tensor, " batch"]) -> Float[Tenso
     left and right exchanged at one end, median over the window; so is ``longest_bone``. ``missing``: joints at (0, 0).
     ``held``: neighbours equal to the own frame. ``jump``: step of the median joint to a neighbour.
 
-    A bone crossed by less than its length is natural, hence the floor of ``crossing``. That a person turns or comes nearer is no fault, so signs of hips and shoulders and the size of
-    the person are not among them.
+    A bone crossed by less than its length is natural, hence the floor of ``crossing``. That a person turns or comes
+    nearer is no fault, so signs of hips and shoulders and the size of the person are not among them.
 
     Args:
         window: pixels; other joint counts than 17 give NaN.

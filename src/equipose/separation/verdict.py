@@ -111,10 +111,7 @@ class Verdict:
 
 
 def judge(
-    readings: Readings,
-    trusted: Readings | None,
-    settings: SeparationSettings,
-    typical: Float[Tensor, " modality"] | None = None,
+    readings: Readings, trusted: Readings | None, settings: SeparationSettings
 ) -> tuple[Verdict, tuple[Event, ...]]:
     """Judge every cell and label of a data set.
 
@@ -122,9 +119,8 @@ def judge(
         readings: of the samples.
         trusted: of clean samples outside training, or None.
         settings: method and thresholds.
-        typical: median own error of each sensor, metres, where the labels at hand do not tell it.
     """
-    measure = ruler(readings, trusted, settings, typical)
+    measure = ruler(readings, trusted, settings)
     evidence, aside, events = _weigh_all(measure)
     flagged = _smooth(evidence.flagged, evidence.alive, readings, settings)
     label_far = evidence.p_label < evidence.label_alpha

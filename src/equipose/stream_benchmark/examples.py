@@ -196,7 +196,7 @@ def read_examples(path: Path) -> tuple[Example, ...]:
     if not path.is_file():
         return ()
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             notes: list[dict[str, Any]] = json.loads(str(file["notes"]))
             return tuple(
                 Example(**note, **{name: file[f"{i}_{name}"] for name in _ARRAYS}) for i, note in enumerate(notes)

@@ -71,7 +71,7 @@ def _line(each: Table, row: Row, measures: list[str]) -> tuple[str, ...]:
     ratio = DASH if cost is None or cost.step_ratio is None else f"{cost.step_ratio:.2f}{TIMES}"
     return (
         row.label,
-        str(len(row.runs.keys)),
+        str(len(row.runs.distinct.keys)),
         *(_estimate(row.values.get(name), name) for name in measures),
         "reference" if row is each.reference else DASH if gap is None else signed(gap),
         ratio,

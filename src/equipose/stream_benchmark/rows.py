@@ -69,6 +69,12 @@ class Runs:
         """Whether there is a row of errors after every experience."""
         return len(self.first.trained) == len(self.first.names)
 
+    @property
+    def distinct(self) -> Runs:
+        """Each run once, where an orderless one stands beside every order."""
+        keys = {id(errors): key for key, errors in reversed(self.errors.items())}
+        return self.of(tuple(key for key in self.errors if key in keys.values()))
+
     def of(self, keys: tuple[Key, ...]) -> Runs:
         """Only these."""
         return Runs({key: self.errors[key] for key in keys}, {k: r for k, r in self.records.items() if k in keys})
@@ -98,7 +104,7 @@ class Runs:
 
     def estimate(self, measure: str, sensors: Sensors = (), aligned: bool = False) -> Estimate:
         """A measure of ``LINEAR``, mm."""
-        return mean(*self.parts(measure, sensors, aligned))
+        return mean(*self.distinct.parts(measure, sensors, aligned))
 
 
 def paired(first: Runs, second: Runs) -> tuple[Runs, Runs] | str:
@@ -181,12 +187,14 @@ def still(fine_tuning: Runs) -> Runs:
 
 def experts(single: Runs) -> Runs:
     """Each experience by the model that was trained on it alone: one row of errors."""
-    made = {}
+    made: dict[Key, StreamErrors] = {}
+    known: dict[int, StreamErrors] = {}
     for key, errors in _items(single):
         place = errors.person[:, 0]
         columns = np.arange(len(place))
         own = [table[place, :, columns].T[None] for table in (errors.error_mm, errors.pa_error_mm)]
-        made[key] = replace(errors, trained=errors.trained[-1:], error_mm=own[0], pa_error_mm=own[1])
+        alone = replace(errors, trained=errors.trained[-1:], error_mm=own[0], pa_error_mm=own[1])
+        made[key] = known.setdefault(id(errors), alone)
     return Runs(made, single.records)
 
 

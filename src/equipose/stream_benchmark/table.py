@@ -12,6 +12,7 @@ import numpy as np
 
 from equipose.benchmark.statistics import Estimate
 from equipose.files import write_text
+from equipose.stream_benchmark.plan import ORDERLESS
 from equipose.stream_benchmark.study import Row, Study, subsets
 
 _ROW = ("noise", "row", "kind", "strategy", "separation")
@@ -75,7 +76,8 @@ def _results(study: Study) -> Iterator[dict[str, Any]]:
     for head, row in _rows(study):
         if row.kind == "derived":
             continue
-        for (order, seed), errors in row.runs.errors.items():
+        orderless = row.strategy in ORDERLESS
+        for (order, seed), errors in row.runs.distinct.errors.items():
             inside = errors.person[:, :1] == np.arange(len(errors.names))
             samples = errors.samples @ inside
             plain, aligned = (table @ inside / samples for table in (errors.error_mm, errors.pa_error_mm))
@@ -85,7 +87,7 @@ def _results(study: Study) -> Iterator[dict[str, Any]]:
                         at = (step, row.runs.coalition(names), place)
                         yield {
                             **head,
-                            "order": "-".join(study.recipe.orders[order]) or "natural",
+                            "order": "any" if orderless else "-".join(study.recipe.orders[order]) or "natural",
                             "seed": seed,
                             "after": errors.names[trained],
                             "step": step,

@@ -202,17 +202,18 @@ class LiveNoise:
         return reference is not None and enough(reference, self.settings)
 
     def _judged(self, readings: Readings, reference: Readings | None, known: bool) -> tuple[Verdict, tuple[Event, ...]]:
-        """Labelled samples among labelled ones; others among the same ones as if they had no labels either."""
-        pool, typical = readings, None
+        """Labelled samples among labelled ones; others by what most sensors say, and the same ones with that too."""
+        pool = readings
         if self._window is not None:
             alike = labelled(self._window.target) == known
             if bool(alike.any()):
                 pool = appended(self._window.select(alike), readings, self.live.window + len(readings))
-        if reference is not None:
-            typical = reliability(reference)
-            if not known:
-                reference = _without_labels(reference)
-        verdict, events = judge(pool, reference, self.settings, typical)
+        if known:
+            verdict, events = judge(pool, reference, self.settings)
+        else:
+            verdict, events = judge(
+                _by_majority(pool), None if reference is None else _by_majority(reference), self.settings
+            )
         return verdict.select(torch.arange(len(pool) - len(readings), len(pool))), events
 
     def _fit(self, readings: Readings) -> Bool[Tensor, " sample"]:
@@ -244,12 +245,18 @@ class LiveNoise:
         return events
 
 
-def _without_labels(readings: Readings) -> Readings:
-    """The readings as those of unlabelled samples are."""
-    nothing: dict[str, Any] = {
-        name: torch.full_like(getattr(readings, name), torch.nan) for name in ("target", "coalition_errors")
+def _by_majority(readings: Readings) -> Readings:
+    """The readings with the sensors' median pose for a label, which one wrong sensor of three or more cannot move far.
+
+    Nothing is known of what sensors contribute to the true pose, and the label is not judged.
+    """
+    poses = torch.where(readings.alive[..., None, None], readings.poses, torch.nan)
+    median = poses.nanquantile(0.5, dim=1)
+    changes: dict[str, Any] = {
+        "target": median,
+        "coalition_errors": torch.full_like(readings.coalition_errors, torch.nan),
     }
-    return replace(readings, **nothing)
+    return replace(readings, **changes)
 
 
 def _logs(readings: Readings, typical: Tensor) -> Tensor:

@@ -128,7 +128,7 @@ def test_noise_is_compared_with_the_same_method(full):
         "adaptive, everything",
         "adaptive, noise kept out",
         "adaptive, oracle",
-        "adaptive, everything",
+        "adaptive, noise kept out",
     ]
     errors = [row.values["final_mm"].value for row in (case.off, case.find, case.known, case.clean)]
     assert case.cost.value == pytest.approx(errors[1] - errors[3])

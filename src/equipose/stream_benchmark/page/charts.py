@@ -26,7 +26,8 @@ SHOWN = 5
 
 def difference_chart(table: Table) -> Chart | None:
     """One row per method: final error minus the reference's with its interval, and every run's as a small stroke."""
-    rows = [(row, row.differences["final_mm"]) for row in table.finished if "final_mm" in row.differences]
+    shown = [row for row in table.finished if row.kind != "derived" and "final_mm" in row.differences]
+    rows = [(row, row.differences["final_mm"]) for row in shown]
     if not rows or table.reference is None:
         return None
     rows.sort(key=lambda pair: pair[1].value)

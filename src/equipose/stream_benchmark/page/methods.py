@@ -45,7 +45,8 @@ def methods_section(study: Study, canvas: Canvas) -> Html:
             canvas.figure(
                 f"Error after the stream, minus that of {each.reference.label}" if each.reference is not None else "",
                 difference_chart(each),
-                "The same people and runs on both sides; bars: 95 % interval over both; strokes: single runs.",
+                "The same people and runs on both sides; bars: 95 % interval over both; strokes: single runs. "
+                "What does not learn, the frozen model and the mean pose, is in the table alone.",
             ),
             details("Every measure, with intervals", _all_measures(each)),
             details("Each order of the experiences", *_orders(study, each)) if len(study.recipe.orders) > 1 else "",

@@ -25,7 +25,7 @@ class Case:
         off: trained on everything.
         find: with separation.
         known: the oracle, which is told what is corrupt.
-        clean: without noise in the data.
+        clean: without noise in the data; the row of the same label if there is one.
         cost: error under noise, with separation where there is such a run, minus that on the clean stream.
         excess: the same minus that of the oracle.
         gain: with separation minus without.
@@ -97,11 +97,10 @@ def cases(study: Study, table: Table) -> tuple[Case, ...]:
             groups.setdefault(_method_key(study, row), []).append(row)
     found = []
     for key, mine in groups.items():
-        clean = _clean_row(study, key)
         off, known = (next((row for row in mine if row.separation == mode), None) for mode in ("off", "known"))
         found_by: list[Row | None] = [row for row in mine if row.separation == "find"]
         for find in found_by or [None]:
-            case = _case(table, off, find, known, clean)
+            case = _case(table, off, find, known, _clean_row(study, key, find or off))
             if case is not None:
                 found.append(case)
     return tuple(found)
@@ -134,12 +133,13 @@ def _case(table: Table, off: Row | None, find: Row | None, known: Row | None, cl
     return Case(table, name, off, find, known, clean, cost, excess, gain, repaired)
 
 
-def _clean_row(study: Study, key: str) -> Row | None:
-    """The same method where there is no noise: without separation if it was run so."""
+def _clean_row(study: Study, key: str, own: Row | None) -> Row | None:
+    """The same method where there is no noise: the same row, else without separation, else with it."""
     table = clean_table(study)
     rows = [row for row in table.finished if row.kind == "method"] if table is not None else []
     alike = [row for row in rows if row.separation != "known" and _method_key(study, row) == key]
-    return min(alike, key=lambda row: row.separation != "off", default=None)
+    label = own.label if own is not None else ""
+    return min(alike, key=lambda row: (row.label != label, row.separation != "off"), default=None)
 
 
 def _method_key(study: Study, row: Row) -> str:
