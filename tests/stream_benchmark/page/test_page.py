@@ -109,8 +109,9 @@ def test_the_headline_tells_the_recommended_preset_its_noise_and_its_oracle(full
         "better than fine_tune",
         f"closes {percent(row.values['gap_closed'].value)}",
         "of the gap to joint training",
-        f"forgets {number(row.values['forgetting_mm'].value, 1, 'mm')} where fine_tune forgets",
-        "With sensors 40 %, labels 20 % (the worst of 2 noise conditions)",
+        f"its forgetting is {number(row.values['forgetting_mm'].value, 1, 'mm')}, that of fine_tune",
+        'Under the noise "sensors 40 %, labels 20 %", the worst of 2, adaptive, noise kept out ends at',
+        "(mean of 4 runs)",
         "worse than the oracle that is told what is corrupt",
         "better than the same without separation",
     ):
@@ -207,7 +208,7 @@ def test_without_the_recommended_preset_it_says_what_it_speaks_of(page_study):
     study, out = page_study(base=BASE, noise=[NOISY], methods=["fine_tune", "er"], bounds=["joint"])
     text = told(render(study, out))
     assert f"No run of the recommended preset ({RECOMMENDED}) is finished" in text
-    assert "With noisy, er ends at" in text and "a stream without noise" in text
+    assert 'Under the noise "noisy", er ends at' in text and "a stream without noise" in text
     assert "the oracle that knows the noise (noisy)" in text
 
 

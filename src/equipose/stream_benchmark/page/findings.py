@@ -89,8 +89,8 @@ def limits(study: Study) -> Iterator[str]:
 
 def _on_stream(table: Table, row: Row, recommended: bool) -> str:
     final, reference = row.values["final_mm"], table.reference
-    where = f"With {table.noise.label}" if table.noise.corruption else "On the clean stream"
-    start = f"{where}, {_name(row, recommended)} ends at {size(final)}"
+    where = f'Under the noise "{table.noise.label}"' if table.noise.corruption else "On the clean stream"
+    start = f"{where}, {_name(row, recommended)} ends at {size(final)} ({_runs(row)})"
     if reference is None or "final_mm" not in row.differences:
         return f"{start}; there is no fine-tuning to compare it with."
     change = row.differences["final_mm"]
@@ -101,7 +101,7 @@ def _on_stream(table: Table, row: Row, recommended: bool) -> str:
     if "forgetting_mm" in row.differences and "forgetting_mm" in reference.values:
         ours, theirs = row.values["forgetting_mm"], reference.values["forgetting_mm"]
         told.append(
-            f"it forgets {number(ours.value, 1, 'mm')} where {reference.label} forgets "
+            f"its forgetting is {number(ours.value, 1, 'mm')}, that of {reference.label} "
             f"{number(theirs.value, 1, 'mm')} (paired: {signed(row.differences['forgetting_mm'])})"
         )
     return "; ".join(told) + "."
@@ -110,8 +110,9 @@ def _on_stream(table: Table, row: Row, recommended: bool) -> str:
 def _under_noise(case: Case, conditions: int) -> str:
     own = case.own
     assert own is not None, "a case has a row"
-    worst = f" (the worst of {conditions} noise conditions)" if conditions > 1 else ""
-    told = [f"With {case.table.noise.label}{worst} {own.label} ends at {size(own.values['final_mm'])}"]
+    worst = f", the worst of {conditions}," if conditions > 1 else ""
+    start = f'Under the noise "{case.table.noise.label}"{worst} {own.label} ends at '
+    told = [start + f"{size(own.values['final_mm'])} ({_runs(own)})"]
     if case.cost is not None:
         told.append(f"{signed(case.cost)} against the clean stream")
     if case.excess is not None and case.known is not None:
@@ -123,6 +124,11 @@ def _under_noise(case: Case, conditions: int) -> str:
 
 def _name(row: Row, recommended: bool) -> str:
     return f"the recommended preset ({row.label})" if recommended else row.label
+
+
+def _runs(row: Row) -> str:
+    count = len(row.runs.keys)
+    return "one run" if count == 1 else f"mean of {count} runs"
 
 
 def _beside(change: Estimate) -> str:
@@ -198,9 +204,11 @@ def _noise(study: Study) -> Tile:
     if not costs:
         return Tile(question, "Not measured", tuple(lines), "plain", "noise")
     worst = max(costs, key=lambda estimate: estimate.value)
-    answer = f"Costs {number(worst.value, 1, 'mm')}" if worst.value > 0 else "Costs nothing"
-    if len(costs) > 1 and worst.value > 0:
-        answer += " at worst"
+    answer = "Costs nothing"
+    if worst.above or worst.interval is None:
+        answer = f"Costs {number(worst.value, 1, 'mm')}" + (" at worst" if len(costs) > 1 else "")
+    elif not worst.below:
+        answer = "No cost to be told"
     return Tile(question, answer, tuple(lines), "plain", "noise")
 
 

@@ -10,18 +10,13 @@ from numpy import ndarray
 
 from equipose.modality import MODALITIES
 from equipose.report.markup import Html, tag
-from equipose.skeleton import SKELETONS
+from equipose.skeleton import H36M17, SKELETONS
 from equipose.stream_benchmark.examples import Example
 
 SIZE = 200
 _EDGE = 10.0
 MOST_POINTS = 300
 Points = Float[ndarray, "point 2"]
-_KEYPOINT_BONES = (
-    *((5, 7), (7, 9), (6, 8), (8, 10), (5, 6), (11, 12), (5, 11), (6, 12), (11, 13), (13, 15), (12, 14), (14, 16)),
-    *((0, 1), (0, 2), (1, 3), (2, 4)),
-)
-"""Of the 17 COCO keypoints that the cameras give."""
 
 
 def pictures(example: Example) -> tuple[tuple[str, Html], ...]:
@@ -88,7 +83,7 @@ def _cloud(example: Example) -> Html:
 def _keypoints(example: Example) -> Html:
     there = example.seen.any(1) & np.isfinite(example.seen).all(1)
     place = _Frame(np.concatenate([_finite(example.clean), example.seen[there]]))
-    whole = [pair for pair in _KEYPOINT_BONES if max(pair) < len(example.clean)]
+    whole = [pair for pair in H36M17.bones if max(pair) < len(example.clean)]
     bones = [pair for pair in whole if there[list(pair)].all()]
     drawn = [
         _lines(place.at(example.clean), whole, "muted", 7.0),

@@ -28,7 +28,7 @@ def sensors_section(study: Study) -> Html:
         "sensors",
         "What each sensor forgot",
         "Forgetting in mm when only these sensors are there at test time; the same model, trained on all. Shade: more "
-        "forgotten. Unevenness: Gini coefficient of what the single sensors forgot, 0 where all forgot alike.",
+        "forgotten. Gini: how unevenly the single sensors forgot, 0 where all forgot alike.",
         controls(condition_select(study)),
         *per_condition(study, parts),
     )
@@ -38,6 +38,8 @@ def _heat(study: Study, table: Table, measure: str) -> Html:
     subject, _ = spoken_of(study, table)
     columns = subsets(table.sensors)
     rows = [row for row in table.finished if any(measure in each for each in row.subsets.values())]
+    if measure == "forgetting_mm":
+        rows = [row for row in rows if row.kind != "derived"]  # what never learns forgets nothing
     if not rows:
         return tag("p", "A stream needs two experiences for that.", class_="note")
     trained = [row for row in rows if row.kind != "derived"] or rows
@@ -54,7 +56,7 @@ def _heat(study: Study, table: Table, measure: str) -> Html:
         body.append(tag("tr", row_heading(row), *cells, class_=row_class(row, subject)))
     head = ("method", *(stacked(names) for names in columns))
     if measure == "forgetting_mm":
-        head = (*head, "unevenness")
+        head = (*head, "Gini")
     return boxed(head, body, f"{MEASURES[measure][0].capitalize()}: {MEASURES[measure][1]}; mm.", "bench heat")
 
 
