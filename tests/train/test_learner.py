@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
-from continual.world import SENSORS, linear_batch, linear_model, samples, tiny_model
+from continual.world import SENSORS, samples, tiny_model
 from equipose.config import load_settings
 from equipose.errors import DataError, UsageError
 from equipose.registry import BALANCE, CONTINUAL
@@ -111,32 +116,15 @@ def test_the_callers_random_state_is_left_alone():
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def state_bytes(learner, folder):
-    learner.save(folder)
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-
-
 def test_nothing_grows_with_the_stream(tmp_path):
-    """Two thousand batches of six experiences, in each of which some samples are set aside."""
-    overrides = (
-        *("live.separate=false", "continual.settings={capacity: 20}", "live.window=20", "live.recent=12"),
-        *("live.aside=4", "live.rows=30", "separation.calibration=40", "balance.name=modality_dropout"),
-        *("contribution.samples_per_epoch=0", "live.epoch=50"),
-    )
-    learner = Learner.start(settings(*overrides), linear_model(4))
-    generator = torch.Generator().manual_seed(0)
-    sizes = {}
-    for n in range(2000):
-        x = torch.randn(2, 4, generator=generator) * (n % 5 != 0)
-        learner.observe(linear_batch(x, 0.1 * x.repeat(1, 3)[:, :9]))
-        if n % 400 == 399 and n < 1900:
-            learner.begin_experience()
-        if n in (700, 1900):
-            sizes[n] = sum(learner.memory_bytes().values()), state_bytes(learner, tmp_path / "state")
-    assert learner.batches == 2000 and learner.experiences == 4
-    assert sizes[1900][0] == sizes[700][0]
-    assert sizes[1900][1] <= sizes[700][1] + 1000  # counters have more digits
-    assert len(learner.log()) == 30
+    script = Path(__file__).with_name("long_stream.py")
+    path = {**os.environ, "PYTHONPATH": str(script.parents[1]), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(script), str(tmp_path / "state")]
+    found = json.loads(subprocess.run(command, env=path, capture_output=True, text=True, check=True).stdout)
+    (first, first_saved), (last, last_saved) = found["sizes"]
+    assert found["batches"] == 2000 and found["rows"] == 30
+    assert last == first
+    assert last_saved <= first_saved + 1000  # counters have more digits
 
 
 def test_memory_with_separation_stays_within_what_the_settings_say():
@@ -180,13 +168,13 @@ def test_checking_changes_nothing(tmp_path):
 
 
 def test_a_clean_stream_has_few_false_alarms_and_a_noisy_one_is_found_out():
-    clean = toy(recordings=24, frames=60, seed=3)
+    clean = toy(recordings=18, frames=60, seed=3)
     data = corrupted(clean, "swap", 0.15, label_rate=0.1, seed=4)
     rates = {}
     for name, stream in (("clean", clean), ("noisy", data)):
         learner = Learner.start(settings(*STILL, "separation.rounds=2", "live.warm_up=10"), toy_model())
-        reports = [learner.observe(batch) for batch in toy_batches(stream)]
-        judged = slice(600, None)  # after the warm-up, with enough to compare with
+        reports = [learner.observe(batch) for batch in toy_batches(stream, 30)]
+        judged = slice(450, None)  # after the warm-up, with enough to compare with
         flags = torch.cat([r.flagged for r in reports])[judged]
         labels = torch.cat([r.bad_labels for r in reports])[judged]
         cells, wrong = stream.corrupt[judged], stream.label_corrupt[judged]
@@ -289,7 +277,6 @@ def test_it_forgets_less_than_plain_fine_tuning():
     assert forgotten - learned > 100  # there is something to forget
     _, kept, new = errors_after_two_rooms("er")
     assert kept - learned < 0.2 * (forgotten - learned) and new < 1.2 * fitted
-    assert errors_after_two_rooms("adaptive_ewc_replay")[1] - learned < 0.2 * (forgotten - learned)
 
 
 @pytest.mark.parametrize("name", sorted(CONTINUAL))

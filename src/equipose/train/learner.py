@@ -288,5 +288,8 @@ class Learner:
     def _own_randomness(self) -> Iterator[None]:
         """The random state of this batch; the caller's is as it was afterwards."""
         with torch.random.fork_rng(devices=[self._device] if self._device.type == "cuda" else []):
-            torch.manual_seed((self.recipe.train.seed * 1_000_003 + self.batches) % 2**63)
+            seed = (self.recipe.train.seed * 1_000_003 + self.batches) % 2**63
+            torch.default_generator.manual_seed(seed)
+            if self._device.type == "cuda":
+                torch.cuda.manual_seed(seed)
             yield
