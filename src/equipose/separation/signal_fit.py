@@ -1,10 +1,10 @@
 """From statistics of the signal to p-values: how unusual is each sensor cell, compared with trusted and with most ones.
 
-Each statistic is taken relative to the same person's median, divided by a robust scale, and turned into a tail
-probability by an exponential tail beyond the upper quartile: the larger of the trusted samples' tail and of the
-stream's own. A cell's score is that of its most unusual statistic. Its p-value is the larger of its rank among the
-trusted scores and the tail of the stream's own scores: a new person's signal differs from a trusted one's, but of its
-own kind there are many in the stream.
+Each statistic is taken relative to the same person's median, in units of its floor, and turned into a tail probability
+by an exponential tail beyond the upper quartile: the heavier of the trusted samples' tail and of the stream's, which
+is read from the lower half, where the faults are not. A cell's score is that of its most unusual statistic. Its p-value
+is the larger of its rank among the trusted scores and the tail of the stream's own scores: a new person differs
+from a trusted one, but of its own kind there are many in the stream.
 """
 
 from __future__ import annotations

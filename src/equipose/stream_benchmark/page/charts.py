@@ -229,7 +229,7 @@ def _lines(i: int, curve: Curve, panel: int, end: str, shown: bool) -> list[dict
         "showlegend": panel == 0,
         "line": {"color": marker["color"], "width": 2, "dash": _DASHES[(i // 6) % len(_DASHES)]},
         "marker": {**marker, "size": 8},
-        "hovertemplate": f"{plain(row.label)}: %{{y:.1f}} mm<extra></extra>",
+        "hovertemplate": "%{fullData.name}: %{y:.1f} mm<extra></extra>",
     }
     found = [after]
     if len(looks):
@@ -247,7 +247,7 @@ def _lines(i: int, curve: Curve, panel: int, end: str, shown: bool) -> list[dict
                 "y": ys,
                 "showlegend": False,
                 "line": {"color": marker["color"], "width": 1.2, "dash": "dot"},
-                "hovertemplate": f"{plain(row.label)}, within: %{{y:.1f}} mm<extra></extra>",
+                "hovertemplate": "%{fullData.name}, within: %{y:.1f} mm<extra></extra>",
             }
         )
     return found

@@ -24,6 +24,9 @@ from equipose.stream_benchmark.page.picks import spoken_of
 from equipose.stream_benchmark.page.words import shaded
 from equipose.stream_benchmark.study import Row, Study, Table
 
+MOST_LOOKS = 40
+"""Per method and experience; more would make the page heavy and say no more."""
+
 
 def stream_section(study: Study, canvas: Canvas, labels: Sequence[str]) -> Html:
     """Matrices of errors and curves, per condition and order."""
@@ -38,11 +41,11 @@ def stream_section(study: Study, canvas: Canvas, labels: Sequence[str]) -> Html:
                 _matrices(study, table, order, names),
                 canvas.figure(
                     "Error on each experience along the stream",
-                    stream_chart(labels, names, _curves(table, order, names), _lead(study, table)),
+                    stream_chart(labels, names, _curves(study, table, order, names), _lead(study, table)),
                     "Solid: all test samples after each experience, mean over seeds; vertical lines are the borders. "
-                    "Dotted: looks at validation samples within an experience, spread evenly over it; other people, so "
-                    "they need not meet the solid line. Lines come from above where an experience was not learned yet. "
-                    "Click a name in the legend to show or hide it.",
+                    "Dotted, for the methods shown at first: looks at validation samples within an experience, spread "
+                    "evenly over it; other people, so they need not meet the solid line. Lines come from above where "
+                    "an experience was not learned yet. Click a name in the legend to show or hide it.",
                 ),
             ]
             if not names:
@@ -98,8 +101,7 @@ def _matrix(row: Row, matrix: Float[ndarray, "row experience"], names: Sequence[
                 (float(error) - low) / (high - low) if high > low else 0.0,
                 "accent",
                 number(float(error)),
-                f"{row.label}, {after}, on {names[j]}: {number(float(error), 1, 'mm')}",
-                "trained" if square and i == j else "",
+                class_="trained" if square and i == j else "",
             )
             for j, error in enumerate(errors)
         ]
@@ -116,12 +118,12 @@ def _matrix(row: Row, matrix: Float[ndarray, "row experience"], names: Sequence[
     )
 
 
-def _curves(table: Table, order: int, names: Sequence[str]) -> list[Curve]:
-    found = []
+def _curves(study: Study, table: Table, order: int, names: Sequence[str]) -> list[Curve]:
+    lead, found = _lead(study, table), []
     for row in table.finished:
         matrix = matrix_in(row, order, names)
         if matrix is not None and row.runs.sequential and row.kind != "derived":
-            found.append(Curve(row, matrix, looks_in(row, order)))
+            found.append(Curve(row, matrix, looks_in(row, order) if row in lead else np.zeros((0, 4))))
     return found
 
 
@@ -143,7 +145,8 @@ def looks_in(row: Row, order: int) -> Float[ndarray, "look 4"]:
         steps = np.unique(keys[mine, 1])
         whole = steps[-1] + (np.diff(steps).min() if len(steps) > 1 else steps[-1] or 1.0)
         place = training + keys[mine, 1] / whole
-        found.append(np.stack([place, keys[mine, 2], error[mine], keys[mine, 0]], 1))
+        kept = np.isin(keys[mine, 1], steps[:: -(-len(steps) // MOST_LOOKS)])
+        found.append(np.stack([place, keys[mine, 2], error[mine], keys[mine, 0]], 1)[kept])
     return np.concatenate(found) if found else np.zeros((0, 4))
 
 

@@ -46,12 +46,21 @@ def gap_cell(estimate: Estimate | None) -> Html:
     return tag("td", percent(estimate.value) + mark, tag("small", ends), class_=f"n {side}".strip())
 
 
-def shaded(value: float | None, strength: float, colour: str, shown: str, title: str, class_: str = "n") -> Html:
-    """A cell with a colour behind the number; ``strength`` 0 to 1."""
+def shaded(value: float | None, strength: float, colour: str, shown: str, title: str = "", class_: str = "n") -> Html:
+    """A cell with a colour behind the number.
+
+    Args:
+        value: None for a dash.
+        strength: of the colour, 0 to 1.
+        colour: ``accent``, ``good`` or ``bad``.
+        shown: the number as text.
+        title: what a pointer resting on it reads.
+        class_: of the cell.
+    """
     if value is None:
-        return tag("td", DASH, class_=class_, title=title)
-    mixed = f"background:color-mix(in srgb,var(--{colour}) {45 * min(1.0, max(0.0, strength)):.0f}%,transparent)"
-    return tag("td", shown, class_=class_, title=title, style=mixed)
+        return tag("td", DASH, class_=class_, title=title or None)
+    part_ = f"--s:{45 * min(1.0, max(0.0, strength)):.0f}%"
+    return tag("td", shown, class_=f"{class_} on-{colour}".strip(), title=title or None, style=part_)
 
 
 def size(estimate: Estimate) -> str:
