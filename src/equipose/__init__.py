@@ -36,6 +36,8 @@ _PUBLIC = {
     "resume": "equipose.train.fit",
     "evaluate": "equipose.train.evaluate",
     "RunDir": "equipose.train.run_dir",
+    "Learner": "equipose.train.learner",
+    "LiveRecipe": "equipose.train.live_recipe",
     "write_report": "equipose.report.page",
 }
 

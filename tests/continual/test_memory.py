@@ -180,3 +180,31 @@ def test_batches_join_with_the_first_in_front():
     assert len(both) == 8
     torch.testing.assert_close(both.target[:3], a.target)
     torch.testing.assert_close(both.inputs["mmwave"].points[3:], b.inputs["mmwave"].points)
+
+
+def test_label_weights_are_joined_too():
+    a, b = samples(3, 0), samples(2, 1)
+    assert joined(a, b).weight is None
+    half = replace(a, weight=torch.full((3,), 0.5))
+    assert joined(half, b).weight.tolist() == [0.5, 0.5, 0.5, 1.0, 1.0]
+    assert joined(b, half).weight.tolist() == [1.0, 1.0, 0.5, 0.5, 0.5]
+    memory = Memory(4)
+    memory.insert(half, outputs(half), 0)
+    memory.insert(b, outputs(b), 0)  # one with weights, one without
+    assert memory.entries.batch.weight is None and len(memory) == 4
+
+
+@pytest.mark.parametrize("selection", ["reservoir", "stratified"])
+def test_an_endless_memory_keeps_nothing_per_sample_and_nothing_of_strata_that_are_gone(selection):
+    memory = Memory(6, selection, endless=True)
+    sizes = []
+    for experience in range(40):
+        memory.begin_experience()
+        for part in range(5):
+            memory.insert(numbered(8), outputs(numbered(8)), experience)  # numbers that begin anew are other samples
+            assert len(memory) == 6 or (experience, part) == (0, 0)
+        state = memory.state_dict()
+        assert len(state["seen"]) == 0
+        sizes.append(len(state["reservoir"]["offered"]))
+    assert max(sizes[20:]) <= max(sizes[:20])
+    assert memory.state_dict()["reservoir"]["total"] == 40 * 5 * 8

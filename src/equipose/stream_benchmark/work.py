@@ -124,7 +124,8 @@ def _reporter(job: StreamJob, recipe: StreamRecipe, tell: Tell) -> Callable[[int
 
 
 def _write(job: StreamJob, run: RunDir) -> None:
-    """The cell's two files; the JSON file comes last, as it says that the cell is done."""
+    """The cell's files; the JSON file comes last, as it says that the cell is done."""
+    from equipose.stream_benchmark.examples import examples_of_run, examples_path, write_examples
     from equipose.train.stream_errors import read_errors, write_errors
 
     out = Path(job.out)
@@ -132,6 +133,9 @@ def _write(job: StreamJob, run: RunDir) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     errors = read_errors(run.path / "errors.npz")
     write_errors(errors_path(out, job.name), errors)
+    examples = examples_of_run(run, Path(job.data))
+    if examples:
+        write_examples(examples_path(out, job.name), examples)
     write_text(path, json.dumps(finite(_record(job, run, errors.names)), allow_nan=False) + "\n")
     for name in ("start", "last"):  # the run is finished; what it measured stays
         shutil.rmtree(run.checkpoint(name), ignore_errors=True)

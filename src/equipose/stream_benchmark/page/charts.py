@@ -245,6 +245,7 @@ def _lines(i: int, curve: Curve, panel: int, end: str, shown: bool) -> list[dict
                 "mode": "lines",
                 "x": xs,
                 "y": ys,
+                "name": plain(row.label),
                 "showlegend": False,
                 "line": {"color": marker["color"], "width": 1.2, "dash": "dot"},
                 "hovertemplate": "%{fullData.name}, within: %{y:.1f} mm<extra></extra>",

@@ -151,8 +151,9 @@ def looks_in(row: Row, order: int) -> Float[ndarray, "look 4"]:
 
 
 def _lead(study: Study, table: Table) -> list[Row]:
-    """Rows whose curves are shown at first: the one spoken of, the reference, then others in the table's order."""
+    """Rows whose curves are shown at first: the one spoken of, the reference, then the best others."""
     subject, _ = spoken_of(study, table)
     first = [row for row in (subject, table.reference) if row is not None]
     others = [row for row in table.finished if row.kind == "method" and all(row is not each for each in first)]
+    others.sort(key=lambda row: row.values["final_mm"].value)
     return [*first, *others][:SHOWN]

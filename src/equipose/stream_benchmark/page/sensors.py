@@ -64,7 +64,7 @@ def _cell(row: Row, names: tuple[str, ...], measure: str, low: float, reach: flo
     estimate = row.subsets.get(names, {}).get(measure)
     if estimate is None:
         return tag("td", DASH, class_="n")
-    told = f"{row.label}, {sensors(names)}: {number(estimate.value, 1, 'mm')} {interval(estimate.interval)}"
+    told = f"{sensors(names)}: {interval(estimate.interval)}"
     shown = change(estimate.value) if measure == "forgetting_mm" else number(estimate.value)
     strength = (estimate.value - low) / reach if reach > 0 else 0.0
     return shaded(estimate.value, strength, "bad" if measure == "forgetting_mm" else "accent", shown, told)
