@@ -28,7 +28,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, field_validator, model_validator
 
-from equipose.config import Recipe, Settings, load_recipe, validate
+from equipose.config import Recipe, Settings, load_settings, validate
 from equipose.errors import UsageError, unknown_name
 
 SUBSET_WORDS = {"singles": 1, "pairs": 2, "triples": 3}
@@ -134,6 +134,25 @@ def load_benchmark(path: Path, seeds: Sequence[int] = ()) -> BenchmarkRecipe:
     Raises:
         UsageError: it is not there or has a problem; every problem is named.
     """
+    values = read_values(path, Recipe, "methods: [joint, awc]", seeds)
+    recipe = validate(BenchmarkRecipe, values, f"benchmark recipe {path}")
+    base_recipe(recipe)
+    subset_sensors(recipe)
+    return recipe
+
+
+def read_values(path: Path, base: type[Recipe], example: str, seeds: Sequence[int] = ()) -> dict[str, Any]:
+    """What a grid's YAML file says, not checked yet but for its ``base``.
+
+    Args:
+        path: the file; a file that ``base`` names is looked up beside it and read.
+        base: what that file describes.
+        example: of a line, for whoever wrote something else.
+        seeds: in place of the file's own.
+
+    Raises:
+        UsageError: it is not there, no YAML, or no mapping.
+    """
     if not path.is_file():
         raise UsageError(f"no benchmark recipe at {path}: expected a YAML file with `methods:` and what they share")
     try:
@@ -141,16 +160,13 @@ def load_benchmark(path: Path, seeds: Sequence[int] = ()) -> BenchmarkRecipe:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not valid YAML: {error}") from None
     if not isinstance(values, dict):
-        raise UsageError(f"{path} holds {type(values).__name__}, expected a mapping such as `methods: [joint, awc]`")
+        raise UsageError(f"{path} holds {type(values).__name__}, expected a mapping such as `{example}`")
     if isinstance(values.get("base"), str):
-        base = load_recipe(path.parent / values["base"])
-        values["base"] = base.model_dump(mode="json", exclude_unset=True)
+        named = load_settings(base, path.parent / values["base"])
+        values["base"] = named.model_dump(mode="json", exclude_unset=True)
     if seeds:
         values["seeds"] = list(seeds)
-    recipe = validate(BenchmarkRecipe, values, f"benchmark recipe {path}")
-    base_recipe(recipe)
-    subset_sensors(recipe)
-    return recipe
+    return values
 
 
 def base_recipe(recipe: BenchmarkRecipe) -> Recipe:

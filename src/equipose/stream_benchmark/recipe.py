@@ -22,12 +22,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-import yaml
 from pydantic import Field, field_validator, model_validator
 
-from equipose.benchmark.recipe import merged
-from equipose.config import Settings, load_settings, validate
-from equipose.errors import UsageError, unknown_name
+from equipose.benchmark.recipe import merged, read_values
+from equipose.config import Settings, validate
+from equipose.errors import unknown_name
 from equipose.train.stream_recipe import StreamRecipe
 
 V = TypeVar("V")
@@ -170,19 +169,7 @@ def load_stream_benchmark(path: Path, seeds: Sequence[int] = ()) -> StreamBenchm
     Raises:
         UsageError: it is not there or has a problem; every problem is named.
     """
-    if not path.is_file():
-        raise UsageError(f"no recipe at {path}: expected a YAML file such as benchmarks/continual_tiny.yaml")
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not valid YAML: {error}") from None
-    if not isinstance(values, dict):
-        raise UsageError(f"{path} holds {type(values).__name__}, expected a mapping such as `methods: [fine_tune, er]`")
-    if isinstance(values.get("base"), str):
-        base = load_settings(StreamRecipe, path.parent / values["base"])
-        values["base"] = base.model_dump(mode="json", exclude_unset=True)
-    if seeds:
-        values["seeds"] = list(seeds)
+    values = read_values(path, StreamRecipe, "methods: [fine_tune, er]", seeds)
     recipe = validate(StreamBenchmarkRecipe, values, f"recipe {path}")
     base_recipe(recipe)
     return recipe
