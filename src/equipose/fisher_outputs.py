@@ -187,7 +187,7 @@ def _squares(
     squares = [torch.zeros_like(p, requires_grad=False) for p in live]
     sample, cells = weights.sample.sqrt(), weights.cells.sqrt()
     with torch.enable_grad():
-        features = {name: _scaling(z, cells[:, m]) for m, (name, z) in enumerate(model.encode(batch).items())}
+        features = {name: _scaling(z, _of_name(model, cells, name)) for name, z in model.encode(batch).items()}
     for probe in range(probes):
         inside = batch.present & random_subsets(len(batch), batch.present, generator) if subsets else batch.present
         with torch.enable_grad():
@@ -208,6 +208,11 @@ def random_subsets(
     sensors = present.shape[1]
     codes = torch.randint(1, 2**sensors, (count, 1), generator=generator)
     return ((codes >> torch.arange(sensors)) & 1 == 1).to(present.device)
+
+
+def _of_name(model: PoseModel, cells: Float[Tensor, "batch modality"], name: str) -> Float[Tensor, " batch"]:
+    """The weight of a sensor's cells; of a pair's, the product of both."""
+    return cells[:, [model.modalities.index(each) for each in name.split("+")]].prod(1)
 
 
 def _scaling(feature: Tensor, factor: Float[Tensor, " batch"]) -> Tensor:

@@ -52,7 +52,7 @@ class FrameMeta:
     """Where each sample of a batch comes from; every field is (batch,) int64.
 
     Attributes:
-        sample: index into the data set.
+        sample: index into the data set; of a sample replayed from an earlier experience, -1 minus its index there.
         environment: 1 to 4 for E01 to E04.
         subject: 1 to 40 for S01 to S40.
         action: 1 to 27 for A01 to A27.

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from functools import cache
 from inspect import getdoc
 from pathlib import Path
@@ -13,8 +14,11 @@ import pytest
 import torch
 
 from balance.small_runs import SENSORS, Run
+from equipose.balance.base import Setup
 from equipose.cli.inspect import _description
 from equipose.config import validate
+from equipose.continual.base import Start
+from equipose.continual.er import Er, ErSettings
 from equipose.registry import BALANCE, FUSION
 from equipose.train.checkpoint import save_checkpoint
 from equipose.train.run_dir import RunDir
@@ -101,6 +105,22 @@ def test_any_number_of_sensors(name, count, active):
     run = Run(**active(name, modalities=SENSORS[:count], overrides=["train.epochs=2"])).go()
     assert run.weights().isfinite().all()
     json.dumps(run.session.strategy.log(), allow_nan=False)
+
+
+@every_strategy
+def test_replayed_samples_of_a_larger_experience_do_no_harm(name, active):
+    run = Run(**active(name, overrides=["train.epochs=3"]))
+    session, train = run.session, run.splits["train"]
+    replay = Er(ErSettings(), session.model.modalities)
+    replay.setup(session.model, Setup(loss=session.loss))
+    old = train.batch(range(8))
+    old = replace(old, meta=replace(old.meta, sample=old.meta.sample + 100 * len(train)))
+    replay.memory.insert(old, old.target, 0)
+    session.continual = replay
+    replay.begin_experience(session.model, Start(1, session.model.modalities, 100, lambda: None))
+    run.go()
+    assert run.weights().isfinite().all()
+    json.dumps(session.strategy.log(), allow_nan=False)
 
 
 @every_strategy

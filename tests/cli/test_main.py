@@ -145,6 +145,8 @@ def test_list_and_describe_cover_the_registries(capsys):
         assert name in text
     assert main(["describe", "awc"]) == 0
     assert "alpha" in capsys.readouterr().out
+    assert main(["describe", "lidar.fog"]) == 0
+    assert "50 / 20 / 10 m visibility" in capsys.readouterr().out
 
 
 def test_config_show_is_a_recipe(tmp_path, capsys):

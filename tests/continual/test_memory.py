@@ -141,7 +141,7 @@ def test_corrupt_labels_stay_out_and_corrupt_cells_hidden():
     numbers = memory.entries.batch.meta.sample.tolist()
     assert 1 not in numbers and 5 not in numbers and len(numbers) == 6
     drawn = memory.draw(6, torch.device("cpu"))
-    row = drawn.batch.meta.sample.tolist().index(2)
+    row = drawn.batch.meta.sample.tolist().index(~2)  # replayed: not sample 2 of this experience
     assert drawn.batch.present[row].tolist() == [False, True, True, True]
     corrupt = torch.zeros(6, 4, dtype=torch.bool)
     corrupt[numbers.index(2), 0] = True  # hidden: does no harm

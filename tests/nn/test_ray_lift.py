@@ -9,6 +9,7 @@ import torch
 
 from equipose.config import ModelSettings, load_recipe
 from equipose.errors import UsageError
+from equipose.fisher_outputs import Weights, output_fisher
 from equipose.nn.model import build_model
 from equipose.nn.ray_lift import RayLift
 from equipose.registry import FUSION
@@ -138,3 +139,24 @@ def test_without_pairs_nothing_changes_and_with_them_the_encoders_start_alike():
 def test_a_pair_that_cannot_be(pair):
     with pytest.raises(UsageError, match=r"model\.pairs"):
         load_recipe(None, [f"model.pairs=[{pair}]"])
+
+
+def test_fisher_information_of_a_pair_counts_where_both_cells_do(random_batch):
+    """The pair's own layers belong to the shared group, and a flagged sensor's encoder hears nothing through it."""
+    sensors = ("rgb", "lidar", "wifi")
+    batch = random_batch(sensors)
+    model = make("experts", sensors)
+    with torch.no_grad():
+        for head in model.fusion.heads.values():
+            for parameter in head.parameters():
+                parameter.add_(0.1)
+
+    def weigh(batch):
+        cells = torch.ones(batch.present.shape)
+        cells[:, 1] = 0.0
+        return Weights(torch.ones(len(batch)), cells)
+
+    whole, masked = output_fisher(model, [batch]), output_fisher(model, [batch], weigh=weigh)
+    size = {group: sum(float(t.sum()) for t in each) for group, each in masked.diagonal.items()}
+    assert size["lidar"] == 0.0 and size["rgb"] > 0.0
+    assert all(float(sum(t.sum() for t in each)) > 0.0 for each in whole.diagonal.values())

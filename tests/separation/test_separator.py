@@ -156,7 +156,8 @@ def test_log_rows_name_every_cell_that_is_set_aside(scored, data):
     expected = (scored.verdict.reason == Reason.FAR).nonzero().tolist()
     assert cells == {(i, SENSORS[m]) for i, m in expected}
     row = rows[0]
-    assert set(row) == {"sample", "recording", "frame", "sensor", "reason", "words", "score", "p"}
+    assert set(row) == {"sample", "recording", "frame", "sensor", "reason", "words", "statistic", "score", "p"}
+    assert all(row["statistic"] is None for row in rows)  # nobody read signals
     assert row["frame"] == int(data.frame[row["sample"]]) and row["recording"] == int(data.recording[row["sample"]])
 
 

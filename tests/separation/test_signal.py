@@ -12,7 +12,7 @@ from equipose.errors import UsageError
 from equipose.separation.signal import SignalReadings, collect_signal, read_signal, signal_statistics, statistics_of
 from equipose.separation.signal_cloud import LIDAR_STATISTICS, RADAR_STATISTICS, lidar_statistics, radar_statistics
 from equipose.separation.signal_csi import CSI_STATISTICS, csi_statistics
-from equipose.separation.signal_fit import fit_signal
+from equipose.separation.signal_fit import fit_signal, in_burst
 from equipose.separation.signal_joints import JOINT_STATISTICS, joint_statistics
 from equipose.types import Batch, Cloud, Dense, FrameMeta
 
@@ -257,7 +257,8 @@ def readings(generator, people, size=140, faulty=0.0, shift=10.0):
     values[bad, 2] += shift
     values[:, 0] = 0.0
     number = torch.arange(len(subject))
-    return SignalReadings(("wifi",), {"wifi": torch.as_tensor(values)}, number // 10, number % 10 + 1, subject), bad
+    columns = {"wifi": torch.as_tensor(values)}
+    return SignalReadings(("wifi",), columns, {"wifi": table}, number // 10, number % 10 + 1, subject), bad
 
 
 def test_false_alarms_of_a_clean_stream_are_as_promised():
@@ -290,6 +291,38 @@ def test_cells_without_statistics_have_no_p_value():
     assert fit.p[:7].isnan().all() and not fit.p[7:].isnan().any() and fit.reason(0, "wifi") == ""
     few = fit_signal(None, stream.select(torch.arange(9)))
     assert few.p[:7].isnan().all() and (few.p[7:] == 1).all()
+
+
+def test_a_burst_is_the_mean_of_the_known_frames_around():
+    where, _ = readings(np.random.default_rng(3), 1, size=60)
+    score = torch.as_tensor(np.random.default_rng(4).standard_normal(60))
+    score[[3, 17, 18]] = torch.nan
+    found = in_burst(score, where, reach=2)
+    for i in range(60):
+        mine = (where.recording == where.recording[i]) & ((where.frame - where.frame[i]).abs() <= 2)
+        expected = score[mine].nanmean() if not score[i].isnan() else torch.tensor(torch.nan).double()
+        torch.testing.assert_close(found[i], expected, equal_nan=True, rtol=0, atol=1e-12)
+
+
+def test_weak_faults_are_found_where_they_last():
+    recall = {"burst": [], "single": []}
+    for seed in range(4):
+        for kind, found in recall.items():
+            generator = np.random.default_rng(seed)
+            trusted, stream = readings(generator, 1, size=300)[0], readings(generator, 5)[0]
+            whole = stream.recording % 7 == 0  # a tenth or so of the recordings, or as many frames of any
+            order = torch.as_tensor(np.random.default_rng(seed).permutation(len(whole)))
+            bad = whole if kind == "burst" else whole[order]
+            stream.values["wifi"][bad, 2] += 3.2
+            found.append(float((fit_signal(trusted, stream).p[bad, 0] <= 0.005).double().mean()))
+    assert np.mean(recall["burst"]) > np.mean(recall["single"]) + 0.1
+
+
+def test_p_values_are_smaller_than_one_over_the_trusted_samples():
+    generator = np.random.default_rng(5)
+    trusted, (stream, bad) = readings(generator, 1, size=100)[0], readings(generator, 5, faulty=0.1, shift=20.0)
+    p = fit_signal(trusted, stream).p[:, 0]
+    assert (p[torch.as_tensor(bad)] < 1e-4).all() and (p[torch.as_tensor(~bad)] < 1e-4).double().mean() < 0.002
 
 
 class Stored:

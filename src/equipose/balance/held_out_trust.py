@@ -55,11 +55,13 @@ def fit_trust(
     coalitions = coalitions[coalitions.sum(1) > 1]
     value = model.mean_pose.new_zeros(())
     with untouched(model):  # evaluation mode, in which trust counts
-        with torch.no_grad():
-            encoded = [(model.encode(batch), batch) for batch in batches]
-        if not encoded or not len(coalitions):
+        held = list(batches)
+        if not held or not len(coalitions):
             return value
-        total = sum(len(batch) for _, batch in encoded)
+        with torch.no_grad():  # trust does not change what each sensor gives
+            each = [_parts(model, fusion, batch) for batch in held]
+            parts = [torch.cat(part) for part in zip(*each, strict=True)]
+        total = sum(len(batch) for batch in held)
         offset = fusion.offset.detach().clone().requires_grad_()
         gate = fusion.gate.detach().clone().requires_grad_()
         descent = torch.optim.Adam([offset, gate], lr=rate)
@@ -67,8 +69,7 @@ def fit_trust(
             fusion.offset, fusion.gate = offset, gate
             for _ in range(steps):
                 with torch.enable_grad():
-                    errors = [_error(model, features, batch, coalitions, loss) for features, batch in encoded]
-                    held_out = torch.stack(errors).sum() / (total * len(coalitions))
+                    held_out = _error(model, fusion, parts, held, coalitions, loss) / (total * len(coalitions))
                     value = held_out + decay * ((gate - 1).square().sum() + 0.1 * offset.square().sum())
                     slopes = torch.autograd.grad(value, [offset, gate])
                 offset.grad, gate.grad = (mean(slope) for slope in slopes)
@@ -79,9 +80,37 @@ def fit_trust(
     return mean(value.detach())
 
 
+def _parts(model: PoseModel, fusion: ExpertsFusion, batch: Batch) -> list[Float[Tensor, "batch part"]]:
+    """What each feature gives to the fusion, nothing where its sensor is absent."""
+    features = model.encode(batch)
+    there = model.with_pairs(batch.present)
+    parts = [fusion.part(name, features[name]) for name in model.names]
+    return [torch.where(there[:, m, None], part, torch.zeros_like(part)) for m, part in enumerate(parts)]
+
+
 def _error(
-    model: PoseModel, features: dict[str, Tensor], batch: Batch, coalitions: Tensor, loss: PerSampleLoss
+    model: PoseModel,
+    fusion: ExpertsFusion,
+    parts: list[Tensor],
+    batches: list[Batch],
+    coalitions: Tensor,
+    loss: PerSampleLoss,
 ) -> Float[Tensor, ""]:
-    """Summed over samples and coalitions."""
-    poses = model.decode_coalitions(features, coalitions, batch.present)
-    return torch.stack([loss(PoseOutput(pose), batch).sum() for pose in poses]).sum()
+    """Summed over samples and coalitions.
+
+    Args:
+        model: for its pairs and mean pose.
+        fusion: of the model.
+        parts: of all batches, one after the other.
+        batches: the samples.
+        coalitions: rows of sensors.
+        loss: error of each sample.
+    """
+    errors = []
+    sizes = [len(batch) for batch in batches]
+    for inside in model.with_pairs(coalitions):
+        members = inside.nonzero()[:, 0].tolist()
+        offset = fusion.combine([parts[m] for m in members], members)
+        poses = torch.split(model.mean_pose + offset.reshape(-1, model.num_joints, 3), sizes)
+        errors += [loss(PoseOutput(pose), batch).sum() for pose, batch in zip(poses, batches, strict=True)]
+    return torch.stack(errors).sum()

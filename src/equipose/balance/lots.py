@@ -29,13 +29,15 @@ class Lots:
 
     def of(self, batch: Batch, epoch: int) -> Float[Tensor, "batch modality"]:
         """The numbers of a batch's samples, on its device."""
-        needed = max(self._num_samples, int(batch.meta.sample.max()) + 1)
+        sample = batch.meta.sample
+        sample = torch.where(sample < 0, ~sample, sample)
+        needed = max(self._num_samples, int(sample.max()) + 1)
         if epoch != self._epoch or needed > len(self._table):
             drawn = np.random.default_rng([*self._key, epoch]).random((needed, batch.present.shape[1]))
             self._table = torch.from_numpy(drawn).float().clamp_(max=1.0 - 2.0**-24)
             self._epoch, self._num_samples = epoch, needed
         self._table = self._table.to(batch.present.device)
-        return self._table[batch.meta.sample]
+        return self._table[sample]
 
 
 def survivors(

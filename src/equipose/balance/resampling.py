@@ -110,7 +110,7 @@ class _Resampling(BalanceStrategy):
     ) -> LossTerms:
         """The pose error; in passing, the samples that came whole are measured."""
         if self._active:
-            rows = self._store.show(batch) & self._measured[batch.meta.sample]
+            rows = self._store.show(batch) & self._measured[batch.meta.sample.clamp(min=0)]
             self._store.add(batch.meta.sample[rows], self._valued(model, features, batch, rows))
         return LossTerms({"pose": pose_loss})
 
@@ -271,9 +271,11 @@ class SampleValues:
         return cls(torch.full_like(zeros, torch.nan), zeros, zeros[:, :1].clone(), zeros.clone())
 
     def show(self, batch: Batch) -> Bool[Tensor, " batch"]:
-        """Note which sensors a batch shows; returns which of its samples are whole."""
-        self.shown.index_add_(0, batch.meta.sample, batch.present.double())
-        return (batch.present == (self.shown[batch.meta.sample] > 0)).all(1)
+        """Note which sensors a batch shows; returns which of its samples are whole; replayed ones are left out."""
+        new = batch.meta.sample >= 0
+        sample = batch.meta.sample.clamp(min=0)
+        self.shown.index_add_(0, sample[new], batch.present[new].double())
+        return new & (batch.present == (self.shown[sample] > 0)).all(1)
 
     def add(self, sample: Int[Tensor, " batch"], value: Float[Tensor, "batch modality"]) -> None:
         """Add measured values; sums of float64 do not depend on the order the processes saw them in."""

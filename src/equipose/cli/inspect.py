@@ -41,11 +41,14 @@ def list_names(kind: Annotated[str, tyro.conf.Positional] = "all") -> int:
 
 
 def describe(name: Annotated[str, tyro.conf.Positional]) -> int:
-    """Explain a strategy, encoder, fusion or profit: what it does, its source, its settings.
+    """Explain a strategy, encoder, fusion, profit or corruption: what it does, its source, its settings.
 
     Args:
         name: a name from `equipose list`.
     """
+    if "." in name:
+        print(_corruption(*name.split(".", 1)))
+        return 0
     for table in _TABLES.values():
         if name in table:
             print(_description(name, table[name]))
@@ -117,6 +120,19 @@ def _tables() -> dict[str, dict[str, str]]:
     }
     tables["corruptions"] = dict(summary())
     return tables
+
+
+def _corruption(what: str, name: str) -> str:
+    """What a corruption of a sensor, or of the label, does; as in `equipose list corruptions`."""
+    from equipose.data.corrupt.table import find_corruption
+
+    found = find_corruption(what, name)
+    text = [f"{what}.{name}", "", f"{found.about[0].upper()}{found.about[1:]}."]
+    text += [f"severity 1 / 2 / 3: {found.severities}"]
+    how = [getdoc(step) or "" for step in (found.move, found.change) if step is not None]
+    text += [line for step in how if step for line in ("", step)]
+    text += ["", f"equipose corrupt DATA --corruptions {what}.{name}"]
+    return "\n".join(text)
 
 
 def _first_line(item: Any) -> str:

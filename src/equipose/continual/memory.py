@@ -120,6 +120,8 @@ class Memory:
     ) -> Replay | None:
         """Random entries without repetition, as many as there are up to ``count``; None without any.
 
+        Their numbers are negative (``FrameMeta.sample``): they are no samples of the present experience.
+
         Args:
             count: samples.
             device: where to.
@@ -137,7 +139,9 @@ class Memory:
         if len(index) == 0:
             return None
         chosen = self.entries.select(index[torch.randperm(len(index), generator=self._generator)[:count]])
-        return Replay(chosen.usable().to(device), chosen.outputs.to(device))
+        batch = chosen.usable()
+        old = replace(batch, meta=replace(batch.meta, sample=~batch.meta.sample))
+        return Replay(old.to(device), chosen.outputs.to(device))
 
     def relabel(
         self,

@@ -74,17 +74,26 @@ class ExpertsFusion(Fusion):
         """Nothing: precision zero, bit zero."""
         return torch.zeros_like(self.part(modality, feature))
 
-    def combine(self, parts: Sequence[Float[Tensor, "batch part"]]) -> Float[Tensor, "batch output"]:
-        """Weighted mean and correction; zero (the mean pose) without any sensor."""
+    def combine(
+        self, parts: Sequence[Float[Tensor, "batch part"]], members: Sequence[int] | None = None
+    ) -> Float[Tensor, "batch output"]:
+        """Weighted mean and correction; zero (the mean pose) without any sensor.
+
+        Args:
+            parts: from ``part`` and ``absent``.
+            members: which of ``modalities`` they are of; all of them, in order, where None.
+        """
         n, j = self.outputs, self.joints
+        members = range(len(parts)) if members is None else members
         bits = [part[:, -1:] for part in parts]
         several = add_in_order([(bit > 0).to(bit.dtype) for bit in bits]) > 1
         code = add_in_order(bits)[:, 0].long()
         precision = [part[:, n : n + j] for part in parts]
         shares = [part[:, n + j : -1] for part in parts]
         if not self.training:
-            precision = [each * self.offset[code, m, None].exp() for m, each in enumerate(precision)]
-            shares = [each * self.gate[code, m, None] for m, each in enumerate(shares)]
+            trust, gate = self.offset[code].exp(), self.gate[code]
+            precision = [each * trust[:, m, None] for m, each in zip(members, precision, strict=True)]
+            shares = [each * gate[:, m, None] for m, each in zip(members, shares, strict=True)]
         weighted = [
             part[:, :n].reshape(-1, j, 3) * weight[..., None] for part, weight in zip(parts, precision, strict=True)
         ]
@@ -92,5 +101,5 @@ class ExpertsFusion(Fusion):
         mean = add_in_order(weighted) / add_in_order(precision).clamp(min=1e-6)[..., None]
         correction = self.out(torch.relu(add_in_order(shares) + self.coalition(code)))
         if not self.training:
-            correction = correction * self.gate[code, -1:]
+            correction = correction * self.gate[code][:, -1:]
         return mean.flatten(1) + torch.where(several, correction, torch.zeros_like(correction))

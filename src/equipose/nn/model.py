@@ -89,7 +89,7 @@ class PoseModel(nn.Module):
                 pair of which a sensor is outside.
         """
         parts, substitutes = self._parts(features, baseline)
-        return PoseOutput(self._pose(_mix(parts, substitutes, self._with_pairs(coalition))))
+        return PoseOutput(self._pose(_mix(parts, substitutes, self.with_pairs(coalition))))
 
     def decode_coalitions(
         self,
@@ -107,9 +107,9 @@ class PoseModel(nn.Module):
             metres, camera frame.
         """
         parts, substitutes = self._parts(features, baseline)
-        present_parts = _mix(parts, substitutes, self._with_pairs(present))
+        present_parts = _mix(parts, substitutes, self.with_pairs(present))
         poses = []
-        for inside in self._with_pairs(coalitions).tolist():
+        for inside in self.with_pairs(coalitions).tolist():
             chosen = [
                 present_parts[m] if inside[m] else substitutes[m].expand_as(parts[m]) for m in range(len(self.names))
             ]
@@ -157,8 +157,8 @@ class PoseModel(nn.Module):
             substitutes.append(self.fusion.absent(name, substitute[None]))
         return parts, substitutes
 
-    def _with_pairs(self, inside: Bool[Tensor, "row modality"]) -> Bool[Tensor, "row name"]:
-        """A column more for each pair: true where both of its sensors are inside."""
+    def with_pairs(self, inside: Bool[Tensor, "row modality"]) -> Bool[Tensor, "row name"]:
+        """A column more for each pair, as in ``names``: true where both of its sensors are inside."""
         columns = [[self.modalities.index(each) for each in name.split("+")] for name in self.pairs]
         return torch.cat([inside, *(inside[:, both].all(1, keepdim=True) for both in columns)], 1)
 

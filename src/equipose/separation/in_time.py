@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 
@@ -28,16 +28,7 @@ def median_in_time(
     """
     if half_width == 0 or not len(flags):
         return flags
-    step = int(frame.max() - frame.min()) + 2 * half_width + 2
-    _, rank = torch.unique(recording, return_inverse=True)
-    place = rank * step + (frame - frame.min())
-    order = place.argsort()
-    sorted_place = place[order]
-    low = torch.searchsorted(sorted_place, place - half_width)
-    high = torch.searchsorted(sorted_place, place + half_width, right=True)
-    bad = _running(flags & known, order)
-    there = _running(known, order)
-    raised, total = bad[high] - bad[low], there[high] - there[low]
+    raised, total = (near_sums(values.double(), recording, frame, half_width) for values in (flags & known, known))
     decided = known & (total >= 3) & (2 * raised != total)
     return torch.where(decided, 2 * raised > total, flags)
 
@@ -77,6 +68,49 @@ def half_width(mode: str, run: float, largest: int) -> int:
     return int(min(float(largest), max(0.0, (run - 1) / 2)))
 
 
-def _running(values: Tensor, order: Tensor) -> Tensor:
-    """Sums of the first 0, 1, 2, ... values in an order."""
-    return torch.cat([torch.zeros(1, dtype=torch.long), values[order].long().cumsum(0)])
+def smooth(
+    flags: Bool[Tensor, "sample column"],
+    known: Bool[Tensor, "sample column"],
+    recording: Int[Tensor, " sample"],
+    frame: Int[Tensor, " sample"],
+    mode: str,
+    frames: int,
+) -> Bool[Tensor, "sample column"]:
+    """``median_in_time`` of every column, as wide as its flags persist.
+
+    Args:
+        flags: to be filtered.
+        known: flags that mean something.
+        recording: of each sample.
+        frame: number of each sample's frame.
+        mode: as for ``half_width``.
+        frames: largest half width.
+    """
+    columns = []
+    for m in range(flags.shape[1]):
+        run = persistence(flags[:, m], known[:, m], recording, frame, frames)
+        columns.append(median_in_time(flags[:, m], known[:, m], recording, frame, half_width(mode, run, frames)))
+    return torch.stack(columns, 1)
+
+
+def near_sums(
+    values: Float[Tensor, " sample"], recording: Int[Tensor, " sample"], frame: Int[Tensor, " sample"], reach: int
+) -> Float[Tensor, " sample"]:
+    """Sum over the samples of the same recording that are at most ``reach`` frames away, float64.
+
+    Args:
+        values: finite.
+        recording: of each sample.
+        frame: number of each sample's frame.
+        reach: frames to each side.
+    """
+    if not len(values):
+        return values.double()
+    step = int(frame.max() - frame.min()) + 2 * reach + 2
+    _, rank = torch.unique(recording, return_inverse=True)
+    place = rank * step + (frame - frame.min())
+    order = place.argsort()
+    sums = torch.cat([torch.zeros(1, dtype=torch.float64), values.double()[order].cumsum(0)])
+    low = torch.searchsorted(place[order], place - reach)
+    high = torch.searchsorted(place[order], place + reach, right=True)
+    return sums[high] - sums[low]

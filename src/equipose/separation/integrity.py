@@ -17,10 +17,10 @@ from equipose.types import Batch, Cloud, Dense
 def integrity(batch: Batch, first: Bool[Tensor, " batch"] | None = None) -> Int[Tensor, "batch modality"]:
     """The first check that each sensor cell fails.
 
-    Checks, in order of precedence: no point in a cloud; a value that is not finite; the sample's own frame all zero;
-    not varying (all values of the own frame equal; all points of a cloud in one place); a WiFi receiver whose
-    amplitude does not vary over tones and packets; own frame equal bit for bit to the previous one of the window.
-    The last needs a window; ``repeats`` finds the same between samples.
+    Checks, in order of precedence: no point in a cloud; the own frame missing from a window of values; a value that is
+    not finite; the sample's own frame all zero; not varying (all values of the own frame equal; all points of a cloud
+    in one place); a WiFi receiver whose amplitude does not vary over tones and packets; own frame equal bit for bit to
+    the previous one of the window. The last needs a window; ``repeats`` finds the same between samples.
 
     Args:
         batch: samples.
@@ -91,6 +91,7 @@ def _dense_checks(window: Dense, name: str) -> dict[Reason, Bool[Tensor, " batch
     positions = kind == "joints2d" and own.ndim == 3
     channels = own if positions else flat[..., None]
     checks = {
+        Reason.UNRECORDED: ~recorded,
         Reason.NOT_FINITE: ~values.reshape(len(own), -1).isfinite().all(1),
         Reason.ZERO: recorded & (flat == 0).all(1),
         Reason.CONSTANT: recorded & (channels == channels[:, :1]).flatten(1).all(1),

@@ -93,6 +93,7 @@ def collect(
     samples: Samples,
     positions: NDArray[np.int64] | None = None,
     batch_size: int = 256,
+    masked: Bool[Tensor, "sample modality"] | None = None,
 ) -> Readings:
     """Encode every sample once, in evaluation mode; the model and the random state stay as they were.
 
@@ -104,6 +105,7 @@ def collect(
         samples: a data set.
         positions: which samples; all where None.
         batch_size: samples at once; results do not depend on it but for rounding.
+        masked: cells that are already known to be bad by their signal; a row per sample of the data set.
 
     Raises:
         UsageError: if there is no sample.
@@ -117,7 +119,8 @@ def collect(
         for start in range(0, len(chosen), batch_size):
             rows = chosen[start : start + batch_size]
             batch = samples.batch(rows)
-            parts.append(read_batch(model, batch, first[torch.from_numpy(rows)]))
+            bad = None if masked is None else masked[torch.from_numpy(rows)]
+            parts.append(read_batch(model, batch, first[torch.from_numpy(rows)], bad))
             numbers.append(fingerprints(batch))
     joined: dict[str, Any] = {name: torch.cat([_tensors(part)[name] for part in parts]) for name in _tensors(parts[0])}
     readings = Readings(modalities=parts[0].modalities, **joined)
@@ -135,13 +138,19 @@ def first_frames(samples: Samples) -> Bool[Tensor, " sample"]:
     return torch.from_numpy(frame == earliest[which])
 
 
-def read_batch(model: CoalitionModel, batch: Batch, first: Bool[Tensor, " batch"] | None = None) -> Readings:
+def read_batch(
+    model: CoalitionModel,
+    batch: Batch,
+    first: Bool[Tensor, " batch"] | None = None,
+    masked: Bool[Tensor, "batch modality"] | None = None,
+) -> Readings:
     """``collect`` for one batch, without gradients; the caller has put the model in evaluation mode.
 
     Args:
         model: the network.
         batch: samples, on any device.
         first: see ``integrity``.
+        masked: cells that are already known to be bad by their signal.
 
     Raises:
         UsageError: if the batch's sensors are not the model's.
@@ -154,6 +163,8 @@ def read_batch(model: CoalitionModel, batch: Batch, first: Bool[Tensor, " batch"
         )
     device = _device(model, batch)
     codes = integrity(batch, first)
+    if masked is not None:
+        codes = torch.where(masked & (codes == Reason.CLEAN), int(Reason.SIGNAL), codes.long()).to(codes.dtype)
     there = batch.to(device)
     coalitions = all_coalitions(len(names), device)
     usable = (codes == Reason.CLEAN).to(device)

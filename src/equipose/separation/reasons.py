@@ -24,12 +24,16 @@ class Reason(IntEnum):
     SHIFT = 13
     LABEL = 14
     HARM = 15
+    SIGNAL = 16
+    MISFIT = 17
+    UNRECORDED = 18
 
 
 WORDS: dict[Reason, str] = {
     Reason.CLEAN: "nothing found",
     Reason.ABSENT: "the sensor did not record",
     Reason.EMPTY: "no point in the cloud",
+    Reason.UNRECORDED: "the frame itself is missing, others of its window are there",
     Reason.NOT_FINITE: "a value that is not finite",
     Reason.ZERO: "all values zero",
     Reason.CONSTANT: "values that do not vary",
@@ -42,12 +46,22 @@ WORDS: dict[Reason, str] = {
     Reason.LOOK_AGAIN: "one sensor near the label and far from the others, which agree: kept, looked at again",
     Reason.SHIFT: "nearly all of this sensor would be set aside: a change of the sensor or the place, kept",
     Reason.HARM: "makes the sample's answer worse, and is rather far from the other sensors and the label",
+    Reason.SIGNAL: "a signal unlike those of trusted samples",
+    Reason.MISFIT: "shows another pose than the label and the other sensors",
     Reason.LABEL: "the sensors agree with each other and not with the label",
 }
 """Reason -> words for logs and tables."""
 
-INTEGRITY = (Reason.EMPTY, Reason.NOT_FINITE, Reason.ZERO, Reason.CONSTANT, Reason.STALE, Reason.DEAD_CHAIN)
+INTEGRITY = (
+    Reason.EMPTY,
+    Reason.UNRECORDED,
+    Reason.NOT_FINITE,
+    Reason.ZERO,
+    Reason.CONSTANT,
+    Reason.STALE,
+    Reason.DEAD_CHAIN,
+)
 """Reasons that need no learning."""
 
-MASKED = (*INTEGRITY, Reason.FAR, Reason.HARM, Reason.ODD, Reason.IN_TIME)
+MASKED = (*INTEGRITY, Reason.FAR, Reason.HARM, Reason.ODD, Reason.IN_TIME, Reason.SIGNAL, Reason.MISFIT)
 """Reasons for which a sensor cell is kept out of training, evaluation of contributions, Fisher and memory."""

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from equipose.contribution.tracker import CoalitionModel
@@ -27,6 +27,7 @@ from equipose.separation.reasons import INTEGRITY, WORDS, Reason
 from equipose.separation.ridge import cross_fitted
 from equipose.separation.rulers import enough
 from equipose.separation.settings import SeparationSettings
+from equipose.separation.signal_verdict import SignalVerdict, judge_signals, readable
 from equipose.separation.verdict import Event, Verdict, judge
 from equipose.types import Batch
 
@@ -58,6 +59,7 @@ class Separator:
         self._averages: dict[str, Tensor] = {}
         self._events: tuple[Event, ...] = ()
         self._scored: int | None = None
+        self._signals: SignalVerdict | None = None
 
     @property
     def verdict(self) -> Verdict | None:
@@ -65,7 +67,9 @@ class Separator:
         return self._verdict
 
     def update(self, model: CoalitionModel, dataset: Samples, trusted: Samples | None, epoch: int) -> tuple[Event, ...]:
-        """Score the training data if the epoch is due; epoch 0 begins an experience.
+        """Score the training data if the epoch is due; epoch 0 begins an experience and reads the signals.
+
+        Signals are read from data sets that say how their windows are made, as ``PoseDataset`` does.
 
         The model, its flags and the random state stay as they were. With several processes each may call it with the
         whole data set: the result is the same.
@@ -95,10 +99,12 @@ class Separator:
                 f"found {len(dataset)} samples where there were {len(self._verdict)} at epoch {self._scored}: "
                 "call begin_experience() before scoring other data"
             )
+        if epoch == 0:
+            self._read_signals(dataset, trusted)
         if not self._due(epoch):
             return ()
         readings, reference = self._read(model, dataset, trusted)
-        verdict, events = judge(readings, reference, self.settings)
+        verdict, events = judge(readings, reference, self.settings, self._signals)
         if self.settings.method == "conformal" and (reference is None or not enough(reference, self.settings)):
             events = (
                 *events,
@@ -116,13 +122,7 @@ class Separator:
         """
         if self._verdict is None:
             raise UsageError("nothing has been scored yet: call update(model, dataset, trusted, epoch) first")
-        positions = batch.meta.sample.cpu()
-        if len(positions) and int(positions.max()) >= len(self._verdict):
-            raise UsageError(
-                f"the batch has sample {int(positions.max())} and {len(self._verdict)} were scored: "
-                "apply the separator to batches of the data set it scored, before replayed samples are added"
-            )
-        return self._verdict.select(positions)
+        return self._verdict.select(_known(batch, len(self._verdict)))
 
     def apply(self, batch: Batch) -> tuple[Batch, Float[Tensor, " batch"]]:
         """The batch without what cannot be trusted, and how much each sample counts.
@@ -140,7 +140,12 @@ class Separator:
         if self._verdict is None:
             codes = integrity(batch)
             present = batch.present & ~_dead(codes)
-            return replace(batch, present=present), present.any(1).to(batch.target.dtype)
+            weight = present.any(1)
+            if self._signals is not None:
+                rows = _known(batch, len(self._signals))
+                present = present & ~self._signals.sensor[rows].to(present.device)
+                weight = present.any(1) & ~self._signals.label[rows].to(present.device)
+            return replace(batch, present=present), weight.to(batch.target.dtype)
         return applied(self.of(batch), batch, self.settings)
 
     def noise_rate(self) -> dict[str, float]:
@@ -165,10 +170,11 @@ class Separator:
         }
 
     def log(self) -> list[dict[str, Any]]:
-        """One row per cell or label that is not clean: recording, frame, sensor, reason, score, p and what was done.
+        """One row per cell or label that is not clean: where, why, how far, and its p-value.
 
-        ``score`` is the smaller of own error and distance to the others, for labels the distance to the consensus,
-        millimetres; None where not measured. Data files are never changed, so that leaving a row out undoes it.
+        ``statistic`` is the signal's most unusual one where that is why, else None. ``score`` is the smaller of own
+        error and distance to the others, for labels the distance to the consensus, millimetres; None where not
+        measured. Data files are never changed, so that leaving a row out undoes it.
         """
         if self._verdict is None:
             return []
@@ -186,6 +192,7 @@ class Separator:
                         "sensor": name,
                         "reason": reason.name.lower(),
                         "words": WORDS[reason],
+                        "statistic": self._statistic(i, m) if reason is Reason.SIGNAL else None,
                         "score": _plain(scores[i] * MILLIMETRES_PER_METRE),
                         "p": _plain(p[i]),
                     }
@@ -200,6 +207,7 @@ class Separator:
             "averages": dict(self._averages),
             "events": [dict(vars(event)) for event in self._events],
             "scored": self._scored,
+            "signals": None if self._signals is None else self._signals.tensors(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -208,6 +216,20 @@ class Separator:
         self._place, self._averages = dict(state["place"]), dict(state["averages"])
         self._events = tuple(Event(**event) for event in state["events"])
         self._scored = state["scored"]
+        signals = state["signals"]
+        self._signals = None if signals is None else SignalVerdict.from_tensors(_on_cpu(signals))
+
+    def _read_signals(self, dataset: Samples, trusted: Samples | None) -> None:
+        """What the signals of a new experience say; nothing where they cannot be read or compared."""
+        settings = self.settings
+        if settings.method == "conformal" and trusted is not None and readable(dataset) and readable(trusted):
+            chosen = spread(len(trusted), settings.calibration)
+            self._signals = judge_signals(dataset, trusted, chosen, self.modalities, settings)
+
+    def _statistic(self, sample: int, modality: int) -> str | None:
+        if self._signals is None or modality < 0:
+            return None
+        return self._signals.statistic(sample, modality, self.modalities[modality])
 
     def _due(self, epoch: int) -> bool:
         settings = self.settings
@@ -219,7 +241,8 @@ class Separator:
         self, model: CoalitionModel, dataset: Samples, trusted: Samples | None
     ) -> tuple[Readings, Readings | None]:
         settings = self.settings
-        readings = collect(model, dataset, batch_size=settings.batch_size)
+        bad = None if self._signals is None else self._signals.sensor
+        readings = collect(model, dataset, batch_size=settings.batch_size, masked=bad)
         reference = None
         if trusted is not None and len(trusted):
             chosen = spread(len(trusted), settings.calibration)
@@ -274,6 +297,22 @@ def spread(total: int, wanted: int) -> np.ndarray:
     return np.arange(count, dtype=np.int64) * total // count
 
 
+def _known(batch: Batch, total: int) -> Int[Tensor, " batch"]:
+    """The samples' positions in the data set that was scored, or whose signals were read, of ``total`` samples.
+
+    Raises:
+        UsageError: if a sample is not of that data set.
+    """
+    positions = batch.meta.sample.cpu()
+    strange = positions[(positions < 0) | (positions >= total)]
+    if len(strange):
+        raise UsageError(
+            f"the batch has sample {int(strange[0])} and {total} were scored: "
+            "apply the separator to batches of the data set it scored, before replayed samples are added"
+        )
+    return positions
+
+
 def _dead(codes: Tensor) -> Bool[Tensor, "batch modality"]:
     return torch.isin(codes, torch.tensor(INTEGRITY, dtype=codes.dtype, device=codes.device))
 
@@ -285,6 +324,10 @@ def _keep_one(present: Bool[Tensor, "batch modality"], verdict: Verdict) -> Bool
     best = torch.where(possible, verdict.sensor_clean, -1.0).argmax(1)
     only = torch.nn.functional.one_hot(best, present.shape[1]).bool() & possible
     return torch.where(kept.any(1, keepdim=True), kept, only)
+
+
+def _on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.cpu() for name, tensor in tensors.items()}
 
 
 def _plain(value: Tensor) -> float | None:

@@ -29,10 +29,15 @@ class SeparationSettings(Settings):
     sees them. None: never."""
     memory: float = Field(default=0.5, ge=0, lt=1)
     """Weight of the earlier passes in the running mean of predictions and feature distances."""
-    alpha: float = Field(default=0.02, gt=0, lt=1)
-    """Largest p-value of a sensor cell that is flagged: the share of clean cells flagged by chance."""
+    alpha: float = Field(default=0.01, gt=0, lt=1)
+    """Largest p-value of a sensor cell that is flagged for what the network says: the share of clean cells flagged by
+    chance."""
     label_alpha: float = Field(default=0.01, gt=0, lt=1)
     """The same for labels."""
+    signal_alpha: float = Field(default=0.01, ge=0, lt=1)
+    """Share of clean cells flagged by chance for what their signal shows, without a network, beside ``alpha``: half of
+    it for the sensor's own signal and half for its fit with the label, where there are both; half of it for a label's
+    bones. 0: the network alone decides."""
     odd_factor: float = Field(default=1.5, gt=0)
     """The feature's p-value is multiplied by this, so that it counts less than error and disagreement."""
     contribution: bool = True

@@ -6,7 +6,7 @@ Faults such as jitter, lost beams or gain jumps hardly change what a network ans
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -38,7 +38,8 @@ class SignalReadings:
 
     Attributes:
         modalities: sensors that have statistics.
-        values: modality -> (sample, statistic) float64, in the order of ``statistics_of``; NaN where there is none.
+        values: modality -> (sample, statistic) float64; NaN where there is none.
+        tables: modality -> what the columns are.
         recording: index of the recording.
         frame: number of the frame.
         subject: number of the person.
@@ -46,6 +47,7 @@ class SignalReadings:
 
     modalities: tuple[str, ...]
     values: Mapping[str, Float[Tensor, "sample _"]]
+    tables: Mapping[str, tuple[Statistic, ...]]
     recording: Int[Tensor, " sample"]
     frame: Int[Tensor, " sample"]
     subject: Int[Tensor, " sample"]
@@ -56,6 +58,28 @@ class SignalReadings:
     def known(self) -> Bool[Tensor, "sample modality"]:
         """Cells with at least one statistic."""
         return torch.stack([(~self.values[name].isnan()).any(1) for name in self.modalities], 1)
+
+    @classmethod
+    def of_batch(
+        cls, batch: Batch, values: Mapping[str, Tensor], tables: Mapping[str, tuple[Statistic, ...]]
+    ) -> SignalReadings:
+        """The rows of one batch."""
+        meta = batch.meta
+        found = {name: value.cpu() for name, value in values.items()}
+        return cls(tuple(values), found, tables, meta.recording.cpu(), meta.frame.cpu(), meta.subject.cpu())
+
+    @classmethod
+    def joined(cls, parts: Sequence[SignalReadings]) -> SignalReadings:
+        """The rows of several with the same columns."""
+        first = parts[0]
+        return cls(
+            modalities=first.modalities,
+            values={name: torch.cat([part.values[name] for part in parts]) for name in first.modalities},
+            tables=first.tables,
+            recording=torch.cat([part.recording for part in parts]),
+            frame=torch.cat([part.frame for part in parts]),
+            subject=torch.cat([part.subject for part in parts]),
+        )
 
     def select(self, index: Tensor) -> SignalReadings:
         """The samples at ``index`` (int64 positions or a mask)."""
@@ -108,29 +132,29 @@ def collect_signal(
     Raises:
         UsageError: if there is no sample.
     """
+    return SignalReadings.joined([read_signal(*each) for each in batches_of(samples, positions, batch_size)])
+
+
+def batches_of(
+    samples: Samples, positions: NDArray[np.int64] | Sequence[int] | None, batch_size: int
+) -> Iterator[tuple[Batch, DataSettings | None]]:
+    """Batches of a data set, read with ``WINDOWS`` and ``POINTS`` where it has ``settings``, and those.
+
+    Raises:
+        UsageError: if there is no sample.
+    """
     chosen = np.arange(len(samples)) if positions is None else np.asarray(positions, np.int64)
     if not len(chosen):
         raise UsageError("found no sample to read: expected a data set with at least one frame")
     wide, settings = _wide(samples)
-    parts = []
     for start in range(0, len(chosen), batch_size):
-        batch = wide.batch(chosen[start : start + batch_size])
-        parts.append(read_signal(batch, settings))
-    first = parts[0]
-    return SignalReadings(
-        modalities=first.modalities,
-        values={name: torch.cat([part.values[name] for part in parts]) for name in first.modalities},
-        recording=torch.cat([part.recording for part in parts]),
-        frame=torch.cat([part.frame for part in parts]),
-        subject=torch.cat([part.subject for part in parts]),
-    )
+        yield wide.batch(chosen[start : start + batch_size]), settings
 
 
 def read_signal(batch: Batch, settings: DataSettings | None = None) -> SignalReadings:
     """``collect_signal`` for one batch as it is, for samples that come live."""
-    values = {name: value.cpu() for name, value in signal_statistics(batch, settings).items()}
-    meta = batch.meta
-    return SignalReadings(tuple(values), values, meta.recording.cpu(), meta.frame.cpu(), meta.subject.cpu())
+    values = signal_statistics(batch, settings)
+    return SignalReadings.of_batch(batch, values, {name: statistics_of(name) for name in values})
 
 
 def _of_window(name: str, window: Dense | Cloud, frame: Tensor, settings: DataSettings) -> Tensor:

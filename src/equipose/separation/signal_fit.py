@@ -4,24 +4,31 @@ Each statistic is taken relative to the same person's median, in units of its fl
 by an exponential tail beyond the upper quartile: the heavier of the trusted samples' tail and of the stream's, which
 is read from the lower half, where the faults are not. A cell's score is that of its most unusual statistic. Its p-value
 is the larger of its rank among the trusted scores and the tail of the stream's own scores: a new person differs
-from a trusted one, but of its own kind there are many in the stream.
+from a trusted one, but of its own kind there are many in the stream. What hardly shows in one frame may in ten: the
+mean of the p-values' logarithms around a cell is ranked too, and twice the smaller p-value counts.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from equipose.separation.signal import SignalReadings, statistics_of
+from equipose.separation.in_time import near_sums
+from equipose.separation.signal import SignalReadings
 from equipose.separation.signal_statistic import Statistic
 from equipose.separation.thresholds import conformal_p
 
 FEWEST = 20
 """Samples for which a median or a tail is fitted."""
+BURST = 10
+"""Frames to each side over which scores are averaged: one second."""
+_PERHAPS = 0.1
+_LEAST = 1e-6
 _UPPER = 0.75
 _LOWER = (0.2, 0.45)
 _MIDDLE = (0.4, 0.65)
@@ -35,9 +42,10 @@ class SignalFit:
         modalities: sensors.
         p: float64; of a clean cell about uniform in its lower tail. NaN where nothing is known.
         score: -log of the tail probability of the cell's most unusual statistic; NaN where nothing is known.
-        worst: index into ``statistics_of(modality)`` of that statistic; -1 where nothing is known.
+        worst: index into ``tables[modality]`` of that statistic; -1 where nothing is known.
         trusted_score: (trusted, modality) scores of the trusted samples, each recording judged by the others; empty
             without trusted samples.
+        tables: modality -> its statistics.
     """
 
     modalities: tuple[str, ...]
@@ -45,11 +53,12 @@ class SignalFit:
     score: Float[Tensor, "sample modality"]
     worst: Int[Tensor, "sample modality"]
     trusted_score: Float[Tensor, "trusted modality"]
+    tables: Mapping[str, tuple[Statistic, ...]]
 
     def reason(self, sample: int, modality: str) -> str:
         """Name of a cell's most unusual statistic; empty where nothing is known."""
         found = int(self.worst[sample, self.modalities.index(modality)])
-        return statistics_of(modality)[found].name if found >= 0 else ""
+        return self.tables[modality][found].name if found >= 0 else ""
 
 
 def fit_signal(trusted: SignalReadings | None, stream: SignalReadings) -> SignalFit:
@@ -63,9 +72,9 @@ def fit_signal(trusted: SignalReadings | None, stream: SignalReadings) -> Signal
     columns = []
     for name in stream.modalities:
         reference = trusted if trusted is not None and name in trusted.modalities else None
-        columns.append(_fit_one(statistics_of(name), reference, stream, name))
+        columns.append(_fit_one(stream.tables[name], reference, stream, name))
     p, score, worst, calibration = (torch.stack(parts, 1) for parts in zip(*columns, strict=True))
-    return SignalFit(stream.modalities, p, score, worst, calibration)
+    return SignalFit(stream.modalities, p, score, worst, calibration, stream.tables)
 
 
 def _fit_one(
@@ -80,8 +89,33 @@ def _fit_one(
     clean = centred(trusted.values[name], trusted.subject, table)
     calibration = score_by_others(clean, trusted.recording, own_tail, table)
     score, worst = _score(theirs, _wider(_tail(clean, table), own_tail))
-    p = torch.maximum(conformal_p(calibration, score), _stream_p(score))
-    return p, score, worst, calibration
+    alone = torch.maximum(_trusted_p(calibration, score), _stream_p(score))
+    around = _burst_p(conformal_p(calibration, calibration, own=True), alone, trusted, stream)
+    return (2 * torch.minimum(alone, around)).clamp(max=1.0), score, worst, calibration
+
+
+def _burst_p(clean: Tensor, p: Tensor, trusted: SignalReadings, stream: SignalReadings) -> Float[Tensor, " sample"]:
+    """Rank of the mean -log p of the frames around each cell among the trusted ones'; 1 where its own p is above .1.
+
+    Faults come in bursts, so that what is a little unusual for a second is a fault, if it is now.
+    """
+    theirs, ours = (in_burst(-values.clamp(min=_LEAST).log(), of) for values, of in ((clean, trusted), (p, stream)))
+    return torch.where(p < _PERHAPS, _trusted_p(theirs, ours), torch.where(p.isnan(), torch.nan, 1.0))
+
+
+def in_burst(score: Float[Tensor, " sample"], where: SignalReadings, reach: int = BURST) -> Float[Tensor, " sample"]:
+    """Mean score over the frames of the same recording that are at most ``reach`` away; NaN where it is NaN.
+
+    Args:
+        score: of each sample.
+        where: the samples.
+        reach: frames to each side.
+    """
+    known = ~score.isnan()
+    total, count = (
+        near_sums(values, where.recording, where.frame, reach) for values in (score.nan_to_num(0.0), known.double())
+    )
+    return torch.where(known, total / count.clamp(min=1.0), torch.nan)
 
 
 def centred(
@@ -151,6 +185,12 @@ def _score(badness: Tensor, tail: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor
     score, worst = surprise.nan_to_num(-1.0).max(1)
     some = known.any(1)
     return torch.where(some, score, torch.nan), torch.where(some, worst, -1)
+
+
+def _trusted_p(calibration: Tensor, score: Tensor) -> Tensor:
+    """Rank among the trusted scores; beyond the largest one by the exponential tail that scores are made of."""
+    beyond = (score - calibration[~calibration.isnan()].max()).clamp(min=0.0)
+    return conformal_p(calibration, score) * (-beyond).exp()
 
 
 def _stream_p(score: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 | seen | verdict |
 |---|---|
+| a signal that is bad, a sensor or a label that do not fit each other | see ``signal_verdict`` |
 | one sensor far from the others and from the label | that sensor (FAR) |
 | a sensor far from both, less so, that makes the answer worse | that sensor (HARM) |
 | a feature unlike trusted ones | that sensor (ODD) |
@@ -21,12 +22,14 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from equipose.separation.distances import reliability
 from equipose.separation.evidence import Evidence, pooled, weigh
-from equipose.separation.in_time import half_width, median_in_time, persistence
+from equipose.separation.in_time import smooth
 from equipose.separation.readings import Readings
 from equipose.separation.reasons import MASKED, Reason
 from equipose.separation.rulers import Ruler, ruler
 from equipose.separation.settings import SeparationSettings
+from equipose.separation.signal_verdict import Blame, SignalVerdict, blame, weighted_least, without
 
 _FEWEST = 20  # judged cells from which a share says something
 
@@ -36,7 +39,7 @@ class Event:
     """Something that happened to a sensor, or to the labels, as a whole.
 
     Attributes:
-        kind: ``modality shift``, ``label shift`` or ``too few trusted samples``.
+        kind: ``modality shift``, ``signal shift``, ``label shift`` or ``too few trusted samples``.
         subject: the sensor, or ``label``, or ``trusted``.
         share: of its cells that would have been flagged; of the samples needed, for the last kind.
     """
@@ -111,7 +114,10 @@ class Verdict:
 
 
 def judge(
-    readings: Readings, trusted: Readings | None, settings: SeparationSettings
+    readings: Readings,
+    trusted: Readings | None,
+    settings: SeparationSettings,
+    signals: SignalVerdict | None = None,
 ) -> tuple[Verdict, tuple[Event, ...]]:
     """Judge every cell and label of a data set.
 
@@ -119,9 +125,17 @@ def judge(
         readings: of the samples.
         trusted: of clean samples outside training, or None.
         settings: method and thresholds.
+        signals: what the signals of the same samples say alone; these cells and labels are set aside first.
     """
+    known = Blame(torch.zeros_like(readings.present), torch.zeros(len(readings), dtype=torch.bool))
+    if signals is not None:
+        typical = reliability(readings if trusted is None else trusted)
+        readings = without(readings, signals.sensor, Reason.SIGNAL, typical)
+        known = blame(signals, readings, typical)
+        readings = without(readings, known.sensor, Reason.MISFIT, typical)
     measure = ruler(readings, trusted, settings)
     evidence, aside, events = _weigh_all(measure)
+    events = (*_shifts(signals, readings.modalities), *events)
     flagged = _smooth(evidence.flagged, evidence.alive, readings, settings)
     label_far = evidence.p_label < evidence.label_alpha
     share = _share(label_far, evidence.alive.any(1))
@@ -131,19 +145,27 @@ def judge(
     else:
         anyone = evidence.alive.any(1)
         label_far = _smooth(label_far[:, None], anyone[:, None], readings, settings)[:, 0]
-    reason, label_reason = decide(evidence, flagged, label_far)
+    reason, label_reason = decide(evidence, flagged, label_far & ~known.label)  # who is to blame is known there
+    label_reason = _known_labels(label_reason, known.label, readings, flagged)
     reason = torch.where(readings.alive & aside, Reason.SHIFT, reason)
     reason = torch.where(readings.alive, reason, readings.integrity.long()).to(torch.int8)
     absent = (readings.integrity == Reason.ABSENT).double()
     q = torch.where(readings.alive, evidence.clean.nan_to_num(1.0), absent)
+    p, label_p = evidence.p, evidence.p_label
+    label_clean = evidence.label_clean
+    if signals is not None:
+        p, label_p = _all_p(evidence, signals, known)
+        seen = torch.isin(readings.integrity, torch.tensor((Reason.SIGNAL, Reason.MISFIT)))
+        q = torch.where(seen, p.nan_to_num(0.0), q)  # all that is known of them
+        label_clean = torch.where(known.label, torch.minimum(label_clean, label_p), label_clean)
     verdict = Verdict(
         sensor_clean=q.float(),
-        label_clean=evidence.label_clean.float(),
+        label_clean=label_clean.float(),
         reason=reason,
         label_reason=label_reason.to(torch.int8),
         consensus=pooled(readings, evidence.alive & ~flagged, evidence.alive, measure.typical),
-        p=evidence.p.float(),
-        label_p=evidence.p_label.float(),
+        p=p.float(),
+        label_p=label_p.float(),
         score=evidence.distance.float(),
         label_score=evidence.label_distance.float(),
     )
@@ -190,6 +212,38 @@ def decide(
     return reason, torch.where(lost, Reason.QUARANTINE, label)
 
 
+def _shifts(signals: SignalVerdict | None, modalities: tuple[str, ...]) -> tuple[Event, ...]:
+    """Sensors whose signals have changed as a whole."""
+    if signals is None:
+        return ()
+    names = (*((name, "signal shift") for name in modalities), ("label", "label shift"))
+    shares = signals.shifted.tolist()
+    return tuple(Event(kind, name, share) for (name, kind), share in zip(names, shares, strict=True) if share > 0)
+
+
+def _known_labels(
+    label_reason: Tensor, bad: Bool[Tensor, " sample"], readings: Readings, flagged: Bool[Tensor, "sample modality"]
+) -> Tensor:
+    """Labels that are known to be bad are so if a sensor is left to say the pose; where none is left, all waits."""
+    left = (readings.alive & ~flagged).any(1)
+    aside = torch.isin(readings.integrity, torch.tensor((Reason.SIGNAL, Reason.MISFIT))).any(1)
+    label_reason = torch.where(bad & left, int(Reason.LABEL), label_reason)
+    return torch.where(~left & (bad | aside), int(Reason.QUARANTINE), label_reason)
+
+
+def _all_p(evidence: Evidence, signals: SignalVerdict, known: Blame) -> tuple[Tensor, Tensor]:
+    """P-values of cells and labels with those of the signals, each in proportion to its threshold.
+
+    A misfit counts against the one that is blamed.
+    """
+    misfit = torch.where(known.sensor, signals.p_misfit, torch.nan)
+    p = weighted_least([evidence.p, signals.p_sensor, misfit], [evidence.alpha, signals.alpha, signals.alpha])
+    blamed = torch.where(known.label[:, None], signals.p_misfit, torch.nan).nan_to_num(torch.inf).amin(1)
+    blamed = torch.where(blamed.isinf(), torch.nan, blamed)
+    alphas = [torch.tensor(evidence.label_alpha, dtype=torch.float64), signals.label_alpha, signals.label_alpha]
+    return p, weighted_least([evidence.p_label, signals.p_label, blamed], alphas)
+
+
 def _weigh_all(measure: Ruler) -> tuple[Evidence, Tensor, tuple[Event, ...]]:
     """Sensors of which nearly all would be flagged: the worst one first, then judged again without it."""
     readings = measure.readings
@@ -214,10 +268,4 @@ def _share(flags: Tensor, known: Tensor) -> float:
 
 
 def _smooth(flags: Tensor, known: Tensor, readings: Readings, settings: SeparationSettings) -> Tensor:
-    columns = []
-    for m in range(flags.shape[1]):
-        where = (readings.recording, readings.frame)
-        run = persistence(flags[:, m], known[:, m], *where, settings.frames)
-        width = half_width(settings.in_time, run, settings.frames)
-        columns.append(median_in_time(flags[:, m], known[:, m], *where, width))
-    return torch.stack(columns, 1)
+    return smooth(flags, known, readings.recording, readings.frame, settings.in_time, settings.frames)

@@ -38,10 +38,11 @@ class Verdicts:
         kind_names: of the numbers in ``kind``.
         judged: whether anything looked for noise, or knew it.
         events: kind, subject and share of what happened to a sensor as a whole.
-        present: recorded cells; only these count.
+        present: cells that count: recorded before anything was corrupted, but for clean ones whose window reaches
+            into a fault, which are neither clean nor corrupt.
         corrupt: the truth about them.
         kind: kind of corruption, -1 where clean.
-        flagged: cells that were kept out at the end.
+        flagged: cells that were kept out at the end, those that a fault left without a record among them.
         suspicion: larger is more suspect; NaN where nothing was measured.
         label_corrupt: the truth about the labels.
         label_kind: as ``kind``.
@@ -84,7 +85,7 @@ def verdicts(
     if separation is None and not isinstance(dataset, CorruptedDataset):
         return None
     corrupt, kind, label, label_kind = _truth(dataset, np.arange(len(dataset)))
-    present = np.stack([dataset.store.present[name][dataset.rows] for name in dataset.modalities], 1)
+    present = _counted(dataset)
     found: dict[str, Any] = {
         "flagged": np.zeros_like(corrupt),
         "suspicion": np.zeros(corrupt.shape, np.float32),
@@ -96,12 +97,12 @@ def verdicts(
     if isinstance(separation, FoundNoise):
         events = tuple((e["kind"], e["subject"], float(e["share"])) for e in separation.summary().get("events", ()))
     if verdict is not None:
-        present = (verdict.reason != Reason.ABSENT).numpy()
         cells, labels = set_aside(verdict)
         doubt, label_doubt = suspicion(verdict)
+        gone = verdict.reason == Reason.ABSENT
         found = {
-            "flagged": cells.numpy() & present,
-            "suspicion": doubt.float().numpy(),
+            "flagged": (cells | gone).numpy() & present,
+            "suspicion": torch.where(gone, torch.inf, doubt).float().numpy(),
             "label_flagged": labels.numpy(),
             "label_suspicion": label_doubt.float().numpy(),
         }
@@ -160,6 +161,16 @@ def read_verdicts(path: Path) -> Verdicts | None:
         return Verdicts(**values)
     except (OSError, KeyError, ValueError, TypeError) as error:
         raise DataError(f"{path} cannot be read ({error}); remove its run folder and repeat the run") from None
+
+
+def _counted(dataset: PoseDataset) -> ndarray:
+    """Cells that were recorded, without the clean ones whose window a fault reaches into."""
+    store = dataset.clean.store if isinstance(dataset, CorruptedDataset) else dataset.store
+    present = np.stack([store.present[name][dataset.rows] for name in dataset.modalities], 1)
+    if isinstance(dataset, CorruptedDataset):
+        truth = dataset.truth(np.arange(len(dataset)))
+        present &= (truth.sensor | ~truth.touched).numpy()
+    return present
 
 
 def _truth(dataset: PoseDataset, positions: ndarray) -> tuple[ndarray, ndarray, ndarray, ndarray]:
