@@ -108,6 +108,16 @@ def test_any_number_of_sensors(name, count, active):
 
 
 @every_strategy
+@pytest.mark.parametrize("fusion", ["concat", "experts"])
+def test_a_pair_of_sensors_with_a_feature_of_its_own(name, fusion, active):
+    pair = ["model.pairs=[rgb+lidar]", f"model.fusion={fusion}", "train.epochs=2"]
+    run = Run(**active(name, modalities=("rgb", "lidar", "wifi"), overrides=pair))
+    assert run.session.model.names[-1] == "rgb+lidar"
+    assert run.go().weights().isfinite().all()
+    json.dumps(run.session.strategy.log(), allow_nan=False)
+
+
+@every_strategy
 def test_replayed_samples_of_a_larger_experience_do_no_harm(name, active):
     run = Run(**active(name, overrides=["train.epochs=3"]))
     session, train = run.session, run.splits["train"]

@@ -67,6 +67,13 @@ def test_resuming_in_the_middle_of_an_experience_is_exact(name):
 
 
 @every_strategy
+def test_a_pair_of_sensors_with_a_feature_of_its_own(name):
+    run = Run(name, ACTIVE.get(name, {}), model=tiny_model(pairs=("rgb+lidar",)), missing=0.2).go()
+    assert run.weights().isfinite().all()
+    json.dumps(run.strategy.log(), allow_nan=False)
+
+
+@every_strategy
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
 def test_any_number_of_sensors(name, count):
     run = Run(name, ACTIVE.get(name, {}), SENSORS[:count]).go()

@@ -40,11 +40,23 @@ class CloudEncoder(nn.Module):
         return self.out(each.sum(1) / cloud.mask.sum(1, keepdim=True).clamp(min=1))
 
 
-def tiny_model(modalities=SENSORS, seed=0, fusion=MlpFusion):
+class BothFeatures(nn.Module):
+    """A pair: what two sensors' features say together."""
+
+    def __init__(self):
+        super().__init__()
+        self.mix = nn.Linear(2 * WIDTH, WIDTH)
+
+    def forward(self, one, other, feature, other_feature):
+        return torch.tanh(self.mix(torch.cat([feature, other_feature], 1)))
+
+
+def tiny_model(modalities=SENSORS, seed=0, fusion=MlpFusion, pairs=()):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         encoders = {m: CloudEncoder() if m in ("lidar", "mmwave") else DenseEncoder() for m in modalities}
-        return PoseModel(modalities, encoders, fusion(modalities, WIDTH, 3 * JOINTS), MEAN_POSE, WIDTH)
+        head = fusion((*modalities, *pairs), WIDTH, 3 * JOINTS)
+        return PoseModel(modalities, encoders, head, MEAN_POSE, WIDTH, {pair: BothFeatures() for pair in pairs})
 
 
 def origin(size, first=0):

@@ -163,9 +163,10 @@ class Pmr(BalanceStrategy):
         with untouched(model):
             for batch in probe.batches():
                 kind = nearest(shapes(batch.target), codes)
-                for name, feature in model.encode(batch).items():
+                features = model.encode(batch)
+                for name in self.modalities:
                     inside = batch.present[:, batch.modalities.index(name), None].double()
-                    rows = inside * torch.cat([torch.ones_like(inside), feature.double()], 1)
+                    rows = inside * torch.cat([torch.ones_like(inside), features[name].double()], 1)
                     total[name].index_add_(0, kind, rows)
         for name in self.modalities:
             reduced = probe.all_reduce(total[name])

@@ -27,8 +27,8 @@ class Heads(nn.ModuleDict):
     def poses(self, model: PoseModel, features: Mapping[str, Tensor]) -> dict[str, Float[Tensor, "batch joint 3"]]:
         """Modality -> pose read from that sensor's feature alone."""
         return {
-            name: model.mean_pose + self[name](feature).reshape(-1, model.num_joints, 3)
-            for name, feature in features.items()
+            name: model.mean_pose + self[name](features[name]).reshape(-1, model.num_joints, 3)
+            for name in model.modalities
         }
 
 

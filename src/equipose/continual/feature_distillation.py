@@ -106,8 +106,9 @@ class FeatureDistillation(ContinualStrategy):
         moments = {name: torch.zeros(3, width, dtype=torch.float64, device=device) for name in self.modalities}
         with untouched(model):
             for batch in end.batches():
-                for m, (name, feature) in enumerate(model.encode(batch).items()):
-                    kept = feature[batch.present[:, m]].double()
+                features = model.encode(batch)
+                for m, name in enumerate(self.modalities):
+                    kept = features[name][batch.present[:, m]].double()
                     moments[name] += torch.stack([x.sum(0) for x in (torch.ones_like(kept), kept, kept.square())])
         self._variance = {name: _spread(self._mean(each)) for name, each in moments.items()}
 

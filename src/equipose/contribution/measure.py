@@ -124,9 +124,10 @@ def mean_features(model: CoalitionModel, batches: Iterable[Batch]) -> dict[str, 
     counts: dict[str, float] = dict.fromkeys(model.modalities, 0.0)
     with untouched(model):
         for batch in batches:
-            for name, feature in model.encode(batch).items():
+            features = model.encode(batch)
+            for name in model.modalities:  # a pair has no baseline: it says nothing where a sensor is absent
                 present = batch.present[:, batch.modalities.index(name)].double()
-                sums[name] = sums.get(name, 0.0) + present @ feature.double()
+                sums[name] = sums.get(name, 0.0) + present @ features[name].double()
                 counts[name] += float(present.sum())
     empty = [name for name, count in counts.items() if count == 0]
     if empty:
