@@ -26,7 +26,7 @@ class AdaptiveEwcReplaySettings(config.Settings):
 
     ewc: AdaptiveEwcSettings = AdaptiveEwcSettings(budget_mm=100.0, references=0)
     """Settings of adaptive_ewc; drift is measured on samples of the replay memory."""
-    replay: ErSettings = ErSettings(capacity=200, ratio=0.5)
+    replay: ErSettings = ErSettings(capacity=400, ratio=1.0)
     """Settings of er."""
 
 
@@ -44,7 +44,7 @@ class AdaptiveEwcReplay(ContinualStrategy):
     candidates: ClassVar[tuple[Mapping[str, Any], ...]] = (
         {},
         {"ewc": {"budget_mm": 50.0, "references": 0}},
-        {"replay": {"capacity": 800, "ratio": 1.0}},
+        {"replay": {"capacity": 200, "ratio": 0.5}},
     )
 
     settings: AdaptiveEwcReplaySettings  # narrows the base's

@@ -216,7 +216,7 @@ class Separator:
         self._place, self._averages = dict(state["place"]), dict(state["averages"])
         self._events = tuple(Event(**event) for event in state["events"])
         self._scored = state["scored"]
-        signals = state["signals"]
+        signals = state.get("signals")  # none in a state of before signals were read
         self._signals = None if signals is None else SignalVerdict.from_tensors(_on_cpu(signals))
 
     def _read_signals(self, dataset: Samples, trusted: Samples | None) -> None:

@@ -68,7 +68,10 @@ def collect_label_signal(
 
 
 def image_offsets(
-    samples: Samples, modalities: tuple[str, ...], batch_size: int = 128
+    samples: Samples,
+    modalities: tuple[str, ...],
+    batch_size: int = 128,
+    positions: NDArray[np.int64] | Sequence[int] | None = None,
 ) -> Float[Tensor, "sample modality joint 2"]:
     """``image_offset`` of the labels and every 2D-joint sensor of a data set, float32; NaN of the others.
 
@@ -76,10 +79,12 @@ def image_offsets(
         samples: a data set.
         modalities: sensors in the order of the modality axis.
         batch_size: samples at once; results do not depend on it.
+        positions: which samples; all where None.
     """
+    chosen = np.arange(len(samples)) if positions is None else np.asarray(positions, np.int64)
     parts = []
-    for start in range(0, len(samples), batch_size):
-        batch = samples.batch(np.arange(start, min(start + batch_size, len(samples))))
+    for start in range(0, len(chosen), batch_size):
+        batch = samples.batch(chosen[start : start + batch_size])
         offset = torch.full((len(batch), len(modalities), batch.target.shape[1], 2), torch.nan)
         for m, name in enumerate(modalities):
             window = batch.inputs[name]

@@ -43,7 +43,8 @@ class SignalVerdict:
         p_misfit: of the fit with the label.
         p_label: of the label's bones.
         worst: index of the most unusual statistic of the sensor (``statistics_of``); -1 where nothing is known.
-        offset: from the label to 2D joints in the image, metres at the joint's depth; NaN for other sensors.
+        offset: from the label to 2D joints in the image, metres at the joint's depth, less what is usual among the
+            trusted samples (an imager beside the camera); NaN for other sensors.
         alpha: threshold of each sensor's p-values; 0 where it was not judged.
         label_alpha: of the label's.
         shifted: sensors, and the label last, of which nearly all would be flagged: nothing is.
@@ -129,7 +130,7 @@ def judge_signals(
         p_misfit=p_misfit,
         p_label=p_label,
         worst=worst,
-        offset=image_offsets(samples, modalities),
+        offset=image_offsets(samples, modalities) - _typical_offset(trusted, positions, modalities),
         alpha=alpha,
         label_alpha=label_alpha,
         shifted=torch.cat([torch.maximum(shares[:count], shares[count:-1]), shares[-1:]]),
@@ -203,6 +204,14 @@ def weighted_least(
     )
     least = scaled.nan_to_num(torch.inf).amin(0)
     return torch.where(scaled.isnan().all(0), torch.nan, least.clamp(max=1.0))
+
+
+def _typical_offset(
+    trusted: Samples, positions: np.ndarray, modalities: tuple[str, ...]
+) -> Float[Tensor, "modality 1 2"]:
+    """Median over the trusted samples and joints of each 2D sensor; NaN of other sensors."""
+    found = image_offsets(trusted, modalities, positions=positions)
+    return found.transpose(1, 2).flatten(0, 1).nanmedian(0).values[:, None]
 
 
 def _columns(fit: SignalFit, modalities: tuple[str, ...]) -> tuple[Tensor, Tensor]:
