@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from equipose.config import ModelSettings, load_recipe
+from equipose.contribution.measure import mean_features, measure
 from equipose.errors import UsageError
 from equipose.fisher_outputs import Weights, output_fisher
 from equipose.nn.model import build_model
@@ -160,3 +162,12 @@ def test_fisher_information_of_a_pair_counts_where_both_cells_do(random_batch):
     size = {group: sum(float(t.sum()) for t in each) for group, each in masked.diagonal.items()}
     assert size["lidar"] == 0.0 and size["rgb"] > 0.0
     assert all(float(sum(t.sum() for t in each)) > 0.0 for each in whole.diagonal.values())
+
+
+@pytest.mark.parametrize("fusion", sorted(FUSION))
+def test_the_mean_baseline_is_that_of_the_sensors_alone(fusion, random_batch):
+    batch, model = random_batch(ALL), make(fusion)
+    means = mean_features(model, [batch])
+    assert tuple(means) == ALL
+    found = measure(model, [batch], baseline=means, bootstrap=0)
+    assert found.phi.shape == (4,) and np.isfinite(found.phi).all()
