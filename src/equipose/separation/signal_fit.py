@@ -29,6 +29,7 @@ BURST = 10
 """Frames to each side over which scores are averaged: one second."""
 _PERHAPS = 0.1
 _LEAST = 1e-6
+_SMALLEST_SCALE = 0.5  # a tail twice as steep as that of frames that are all alike, not more
 _UPPER = 0.75
 _LOWER = (0.2, 0.45)
 _MIDDLE = (0.4, 0.65)
@@ -97,10 +98,16 @@ def _fit_one(
 def _burst_p(clean: Tensor, p: Tensor, trusted: SignalReadings, stream: SignalReadings) -> Float[Tensor, " sample"]:
     """Rank of the mean -log p of the frames around each cell among the trusted ones'; 1 where its own p is above .1.
 
-    Faults come in bursts, so that what is a little unusual for a second is a fault, if it is now.
+    Faults come in bursts, so that what is a little unusual for a second is a fault, if it is now. Neighbours share
+    their frames, so that many trusted samples are few bursts.
     """
     theirs, ours = (in_burst(-values.clamp(min=_LEAST).log(), of) for values, of in ((clean, trusted), (p, stream)))
-    return torch.where(p < _PERHAPS, _trusted_p(theirs, ours), torch.where(p.isnan(), torch.nan, 1.0))
+    shared = float(near_sums(torch.ones_like(clean), trusted.recording, trusted.frame, BURST).mean())
+    known = theirs[~theirs.isnan()]
+    excess = (known - known.quantile(_UPPER)).clamp(min=0.0)
+    scale = float(excess.sum() / (excess > 0).sum().clamp(min=1))  # one of frames that are all alike, less of others
+    ranks = _trusted_p(theirs, ours, shared, min(max(scale, _SMALLEST_SCALE), 1.0))
+    return torch.where(p < _PERHAPS, ranks, torch.where(p.isnan(), torch.nan, 1.0))
 
 
 def in_burst(score: Float[Tensor, " sample"], where: SignalReadings, reach: int = BURST) -> Float[Tensor, " sample"]:
@@ -187,10 +194,18 @@ def _score(badness: Tensor, tail: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor
     return torch.where(some, score, torch.nan), torch.where(some, worst, -1)
 
 
-def _trusted_p(calibration: Tensor, score: Tensor) -> Tensor:
-    """Rank among the trusted scores; beyond the largest one by the exponential tail that scores are made of."""
-    beyond = (score - calibration[~calibration.isnan()].max()).clamp(min=0.0)
-    return conformal_p(calibration, score) * (-beyond).exp()
+def _trusted_p(calibration: Tensor, score: Tensor, alike: float = 1.0, scale: float = 1.0) -> Tensor:
+    """Rank among the trusted scores; beyond the largest one by the exponential tail that scores are made of.
+
+    Args:
+        calibration: the trusted scores.
+        score: to be ranked.
+        alike: how many trusted scores say the same: n of them count as n / ``alike``.
+        scale: mean excess of the tail.
+    """
+    known = calibration[~calibration.isnan()]
+    above = conformal_p(calibration, score) * (len(known) + 1) - 1
+    return (above + alike) / (len(known) + alike) * ((known.max() - score) / scale).clamp(max=0.0).exp()
 
 
 def _stream_p(score: Tensor) -> Tensor:
