@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from continual.world import JOINTS, SENSORS, samples
-from equipose.continual.base import Clean
+from continual.world import JOINTS, SENSORS, build, samples, tiny_model
+from equipose.balance.base import Setup
+from equipose.continual.base import Clean, End, Start
 from equipose.continual.batches import joined
 from equipose.continual.memory import Memory, purity
 from equipose.continual.reservoir import Reservoir
+from equipose.train.losses import mpjpe_loss
 from equipose.types import FrameMeta
 
 
@@ -208,3 +210,29 @@ def test_an_endless_memory_keeps_nothing_per_sample_and_nothing_of_strata_that_a
         sizes.append(len(state["reservoir"]["offered"]))
     assert max(sizes[20:]) <= max(sizes[:20])
     assert memory.state_dict()["reservoir"]["total"] == 40 * 5 * 8
+
+
+def test_the_end_of_an_experience_purifies_its_entries():
+    """What was found corrupt after a sample was stored is hidden, and wrong labels are dropped; others stay."""
+    strategy, model = build("er", SENSORS, {"capacity": 40}), tiny_model()
+    strategy.setup(model, Setup(mpjpe_loss))
+    for index in (0, 1):
+        strategy.begin_experience(model, Start(index, SENSORS))
+        batch = numbered(10)
+        strategy.observe(batch, outputs(batch))
+
+    def found(numbers):
+        cells = torch.ones(len(numbers), 4, dtype=torch.bool)
+        cells[numbers == 3, 1] = False
+        cells[numbers == 4] = False
+        return Clean(cells, numbers != 5)
+
+    strategy.end_experience(model, End(1, tuple, found=found))
+    entries = strategy.memory.entries
+    old, new = (entries.select((entries.experience == k).nonzero()[:, 0]) for k in (0, 1))
+    assert len(old) == 10 and old.clean.all()
+    numbers = new.batch.meta.sample.tolist()
+    assert len(new) == 8 and not {4, 5} & set(numbers)
+    assert new.usable().present[numbers.index(3)].tolist() == [True, False, True, True]
+    strategy.end_experience(model, End(1, tuple, found=lambda numbers: None))
+    assert len(strategy.memory) == 18

@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from equipose import config
@@ -69,6 +69,8 @@ class End:
         validation: the same of its validation samples.
         contribution: modality -> Shapley value on the experience; empty when it was not measured.
         noise_rate: modality -> share of its cells that were found corrupt; empty when nothing looked for them.
+        found: what was found clean in the experience's samples by its end, by their numbers (``FrameMeta.sample``);
+            None, or says None, when nothing looked.
     """
 
     index: int
@@ -76,6 +78,7 @@ class End:
     validation: Callable[[], Iterable[Batch]] = tuple
     contribution: Mapping[str, float] = field(default_factory=dict)
     noise_rate: Mapping[str, float] = field(default_factory=dict)
+    found: Callable[[Int[Tensor, " sample"]], Clean | None] | None = None
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,11 @@ class Rehearsal(ContinualStrategy):
         self.memory.insert(batch, joints, self._experience, clean)
 
     def end_experience(self, model: PoseModel, end: End) -> None:
-        """Store what the trained model says about the experience's entries instead of what it said when they came."""
+        """Purify the experience's entries, and store what the trained model says of them instead of what it said then.
+
+        Most are stored in the first pass, before much of the noise is found.
+        """
+        self._purify(end)
         entries = self.memory.entries
         if entries is None:
             return
@@ -65,6 +69,21 @@ class Rehearsal(ContinualStrategy):
         for index in torch.split(own, 64):
             outputs[index] = joints_now(model, entries.select(index).usable().to(model.mean_pose.device)).cpu().float()
         self.memory.relabel(outputs=outputs)
+
+    def _purify(self, end: End) -> None:
+        """Hide cells that were found corrupt since, and drop entries with a wrong label or without a sensor."""
+        entries = self.memory.entries
+        if entries is None or end.found is None:
+            return
+        own = entries.experience == end.index
+        found = end.found(entries.batch.meta.sample[own])
+        if found is None:
+            return
+        cells, bad = entries.clean.clone(), torch.zeros_like(own)
+        cells[own] = cells[own] & found.cells.to(cells.device)
+        bad[own] = ~found.labels.to(bad.device)
+        self.memory.relabel(clean=cells)
+        self.memory.remove(bad | ~(entries.batch.present & cells).any(1))
 
     def log(self) -> dict[str, Any]:
         """How many samples the memory holds."""

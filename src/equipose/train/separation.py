@@ -34,6 +34,9 @@ class Separation(Protocol):
     def cleaned(self, batch: Batch) -> tuple[Batch, Clean]:
         """What may be learned from, its weights included, and what was found clean."""
 
+    def found(self, positions: Tensor) -> Clean | None:
+        """What is held to be clean in samples of the present experience; None before anything was found out."""
+
     def noise_rate(self) -> dict[str, float]:
         """Sensor, or ``label``, -> share that was found corrupt in the experience so far."""
 
@@ -69,6 +72,13 @@ class FoundNoise:
             labels = labels & ~self.separator.of(batch).bad_label.to(labels.device)
         lost = batch.present & ~kept.present
         return replace(kept, weight=weight), Clean(~lost, labels)
+
+    def found(self, positions: Tensor) -> Clean | None:
+        """By the last scoring."""
+        if self.separator.verdict is None:
+            return None
+        verdict = self.separator.verdict.select(positions.cpu())
+        return Clean(~verdict.masked, ~(verdict.bad_label | verdict.quarantined))
 
     def noise_rate(self) -> dict[str, float]:
         """Shares of the last scoring."""
@@ -119,6 +129,12 @@ class KnownNoise:
         labels = ~truth.label
         weight = (labels & present.any(1)).to(batch.target.dtype)
         return replace(batch, present=present, weight=weight), Clean(~truth.sensor, labels)
+
+    def found(self, positions: Tensor) -> Clean | None:
+        """The truth."""
+        assert self._dataset is not None, "begin_experience comes first"
+        truth = self._dataset.truth(positions.cpu().numpy())
+        return Clean(~truth.sensor, ~truth.label)
 
     def noise_rate(self) -> dict[str, float]:
         """True shares over the experience."""

@@ -207,6 +207,7 @@ def _finish(work: Work, run: RunDir, session: Session, index: int) -> None:
         validation=lambda: some_batches(work, stage.validation),
         contribution=dict(session.progress.contribution),
         noise_rate={name: noise[name] for name in work.model.modalities if name in noise},
+        found=None if work.separation is None else work.separation.found,
     )
     work.continual.end_experience(work.model, end)
     tests = tuple(experience.test for experience in work.experiences)
