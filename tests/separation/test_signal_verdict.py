@@ -357,7 +357,7 @@ def test_a_label_elsewhere_is_beside_the_image_and_the_points(room):
     assert (found.misfit[truth.label, :2].double().mean(0) > 0.6).all()
     assert (found.misfit[~truth.label].double().mean(0) < 0.02).all() and not found.label.any()
     step = found.offset[truth.label, 0].nanmean(1).norm(dim=-1)  # .2 m in any direction
-    assert 0.05 < step.median() < 0.21 and found.offset[~truth.label, 0].nanmean(1).norm(dim=-1).median() < 0.02
+    assert 0.05 < step.median() < 0.21 and found.offset[~truth.label, 0].nanmean(1).norm(dim=-1).median() < 0.03
 
 
 @pytest.mark.parametrize(
