@@ -40,6 +40,27 @@ class Extrinsics(Settings):
     """Position of the sensor in the camera frame, metres."""
 
 
+class MoveSettings(Settings):
+    """Training scenes turned about the camera, and made larger or smaller (off by default), see ``data.moved``.
+
+    A turn about the vertical axis leaves the floor where it is. The other changes do not, and a camera alone tells
+    distances by the floor and by how tall people are: they cost RGB what they give the others.
+    """
+
+    share: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Share of the training samples whose scene is moved, drawn anew each time; sensors that cannot be moved, such as
+    WiFi, are absent from them. Mirrored samples (``data.mirror``) are taken from the same samples, so that only the
+    larger of the two shares is without WiFi."""
+    turn: float = Field(default=8.0, ge=0.0, le=45.0)
+    """Largest angle about the camera's vertical axis, degrees."""
+    tilt: float = Field(default=0.0, ge=0.0, le=45.0)
+    """Largest angle about its horizontal axis, degrees."""
+    roll: float = Field(default=0.0, ge=0.0, le=45.0)
+    """Largest angle about its viewing axis, degrees."""
+    size: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Largest change of size: 0.1 from 1 / 1.1 to 1.1."""
+
+
 _WINDOWS = {"rgb": 9, "infra1": 9, "infra2": 9, "depth": 1, "lidar": 1, "mmwave": 5, "wifi": 3}
 _POINTS = {"lidar": 256, "mmwave": 96}
 _CROP = {"lidar": (-1.5, 1.5, -1.6, 0.7, 1.8, 4.8), "mmwave": (-2.0, 2.0, -2.0, 1.5, 0.5, 6.0)}
@@ -67,6 +88,7 @@ class DataSettings(Settings):
     mirror: float = Field(default=0.0, ge=0.0, le=1.0)
     """Share of the training samples that are mirrored left to right, drawn anew each time; sensors that cannot be
     mirrored, such as WiFi, are absent from them."""
+    move: MoveSettings = MoveSettings()
     windows: PerModality[PositiveInt] = _WINDOWS
     """Frames per sensor, centred on the sample's frame and clamped to the recording."""
     points: PerModality[PositiveInt] = _POINTS

@@ -24,6 +24,10 @@ def terms_of(strategy, model, batch):
     return strategy.objective(model, features, output, batch, per_sample(output, batch).mean()).terms
 
 
+def _none_or_zero(gradient):
+    return gradient is None or not gradient.abs().sum()
+
+
 def with_experts(model):
     torch.manual_seed(0)
     model.fusion = ExpertsFusion(model.modalities, model.width, 3 * model.num_joints)
@@ -70,7 +74,7 @@ def test_a_missing_sensor_adds_nothing(make_model, make_batch, missing):
     terms = terms_of(made(model), model, batch)
     sum(terms.values()).backward()
     name = model.modalities[missing]
-    assert all(p.grad is None or not p.grad.abs().sum() for p in model.parameters_of(name))
+    assert all(_none_or_zero(p.grad) for p in model.parameters_of(name))
     assert all(torch.isfinite(value) for value in terms.values())
 
 
@@ -88,8 +92,8 @@ def test_confidence_learns_who_is_right_and_bends_no_answer(make_model, make_bat
     for _ in range(100):
         optimizer.zero_grad()
         terms_of(strategy, model, batch)["confidence"].backward()
-        assert all(p.grad is None or not p.grad.abs().sum() for p in model.parameters_of("rgb"))
-        assert model.fusion.heads["rgb"][-1].bias.grad is None
+        assert all(_none_or_zero(p.grad) for p in model.parameters_of("rgb"))
+        assert _none_or_zero(model.fusion.heads["rgb"][-1].bias.grad)
         optimizer.step()
     sure = {m: model.fusion.log_precision(m, f).mean().item() for m, f in model.encode(batch).items()}
     assert sure["rgb"] > sure["lidar"] + 1.0

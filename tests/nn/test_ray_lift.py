@@ -34,7 +34,7 @@ def scene():
 def lift(joints, points, mask=None, net=None):
     net = net or RayLift(JOINTS, torch.zeros(JOINTS, 3), 8)
     mask = torch.ones(points.shape[:2], dtype=torch.bool) if mask is None else mask
-    numbers = net.lift(joints[..., :2] / joints[..., 2:], points, mask)
+    numbers, _ = net.lift(joints[..., :2] / joints[..., 2:], points, mask)
     numbers = numbers.detach()
     narrow = numbers[:, : 3 * JOINTS].reshape(-1, JOINTS, 3) / 3.0
     spread = numbers[:, 3 * JOINTS : 4 * JOINTS] / 5.0
@@ -88,8 +88,8 @@ def test_without_points_or_joints_only_the_features_count(broken, random_batch):
         image = replace(image, valid=torch.zeros_like(image.valid), values=torch.zeros_like(image.values))
     features = torch.randn(2, 3, 8, generator=torch.Generator().manual_seed(0))
     found = net(image, cloud, *features)
-    geometry = torch.zeros(3, 9 * JOINTS)
-    torch.testing.assert_close(found, net.mix(torch.cat([geometry, *features], 1)))
+    first = net.mix(torch.cat([torch.zeros(3, 9 * JOINTS), *features], 1))
+    torch.testing.assert_close(found, first + net.near_mix(torch.cat([torch.zeros(3, 14 * JOINTS), first], 1)))
     found.sum().backward()
     assert all(torch.isfinite(p.grad).all() for p in net.parameters() if p.grad is not None)
 

@@ -9,7 +9,7 @@ that only they can lower.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
@@ -22,7 +22,7 @@ from equipose.balance.held_out_trust import fit_trust
 from equipose.balance.readouts import alone
 from equipose.balance.sensor_losses import over_present
 from equipose.nn.experts_fusion import ExpertsFusion
-from equipose.nn.model import PoseModel
+from equipose.nn.model import Parts, PoseModel
 from equipose.types import Batch, LossTerms, PoseOutput
 
 
@@ -95,15 +95,18 @@ class EverySubset(BalanceStrategy):
         """The joint loss and the three other terms."""
         settings = self.settings
         terms = {"pose": pose_loss}
+        parts = model.parts(features)
+        experts = _experts(model, parts)
         if settings.alone:
-            errors = {m: self._loss(PoseOutput(pose), batch) for m, pose in alone(model, features).items()}
+            poses = {m: experts[m].pose for m in model.modalities} if experts else alone(model, features)
+            errors = {m: self._loss(PoseOutput(pose), batch) for m, pose in poses.items()}
             each = over_present(errors, batch, self._mean)
             terms["alone"] = settings.alone / len(self.modalities) * each.sum()
         if settings.subset and len(self.modalities) > 1:
             inside = batch.present & self._subsets(batch)
-            terms["subset"] = settings.subset * self._loss(model.decode(features, inside), batch).mean()
-        if settings.confidence and isinstance(model.fusion, ExpertsFusion):
-            each = over_present(_surprise(model.fusion, model, features, batch), batch, self._mean)
+            terms["subset"] = settings.subset * self._loss(model.decode_parts(parts, inside), batch).mean()
+        if settings.confidence and experts:
+            each = over_present({m: _surprise(expert, batch) for m, expert in experts.items()}, batch, self._mean)
             terms["confidence"] = settings.confidence / len(self.modalities) * each.sum()
         self._steps += 1
         return LossTerms(terms)
@@ -139,17 +142,28 @@ class EverySubset(BalanceStrategy):
         return (codes[:, None] >> torch.arange(count) & 1 == 1).to(batch.present.device)
 
 
-def _surprise(
-    fusion: ExpertsFusion, model: PoseModel, features: Mapping[str, Tensor], batch: Batch
-) -> dict[str, Float[Tensor, " batch"]]:
-    """Negative log likelihood of each expert's error, mean over joints, for its log precision s alone.
+class _Expert(NamedTuple):
+    """What one sensor or pair says by itself: metres, camera frame; log metres^-2."""
+
+    pose: Float[Tensor, "batch joint 3"]
+    log_precision: Float[Tensor, "batch joint"]
+
+
+def _experts(model: PoseModel, parts: Parts) -> dict[str, _Expert]:
+    """Name -> expert; none where the fusion has no experts."""
+    if not isinstance(model.fusion, ExpertsFusion):
+        return {}
+    experts = {}
+    for name, part in zip(model.names, parts.there, strict=True):
+        answer, log_precision = model.fusion.read(part)
+        experts[name] = _Expert(model.mean_pose + answer.reshape(-1, model.num_joints, 3), log_precision)
+    return experts
+
+
+def _surprise(expert: _Expert, batch: Batch) -> Float[Tensor, " batch"]:
+    """Negative log likelihood of an expert's error, mean over joints, for its log precision s alone.
 
     A Laplace density of the error's length r with scale exp(-s / 2): r exp(s / 2) - s / 2.
     """
-    surprise = {}
-    for name in model.names:
-        answer, log_precision = fusion.expert(name, features[name].detach())
-        pose = model.mean_pose + answer.detach().reshape(-1, model.num_joints, 3)
-        error = torch.linalg.vector_norm(pose - batch.target, dim=-1)
-        surprise[name] = (error * torch.exp(0.5 * log_precision) - 0.5 * log_precision).mean(-1)
-    return surprise
+    error = torch.linalg.vector_norm(expert.pose.detach() - batch.target, dim=-1)
+    return (error * torch.exp(0.5 * expert.log_precision) - 0.5 * expert.log_precision).mean(-1)

@@ -82,8 +82,24 @@ def run_grid(recipe: BenchmarkRecipe, data: Path, out: Path, executor: Executor,
         view: where the progress is shown.
     """
     state = known(out, recipe)
+    for name in _lost_teachers(recipe, out, state):
+        del state.done[name]
     run_cells(_Trainings(recipe, data, out), state, executor, view)
     return state
+
+
+def _lost_teachers(recipe: BenchmarkRecipe, out: Path, state: State) -> set[str]:
+    """Finished cells that an unfinished one is to learn from, but whose run folder is gone.
+
+    Cells are kept as data without their runs; such a teacher is trained again, with the same result.
+    """
+    waiting = [cell for cell in wanted(recipe, validation_errors(state)) if not state.ended(cell.name)]
+    teachers = {teacher.name: teacher.training for cell in waiting for _, teacher in cell.teachers}
+    return {
+        name
+        for name, training in teachers.items()
+        if name in state.done and not (out / "runs" / training / "status.json").is_file()
+    }
 
 
 class _Trainings(Grid[Cell, CellResult]):

@@ -70,6 +70,12 @@ class ExpertsFusion(Fusion):
         bit = torch.full_like(answer[:, :1], float(2 ** self.modalities.index(modality)))
         return torch.cat([answer, precision.exp(), self.weights[modality](feature), bit], 1)
 
+    def read(
+        self, part: Float[Tensor, "batch part"]
+    ) -> tuple[Float[Tensor, "batch output"], Float[Tensor, "batch joint"]]:
+        """What ``expert`` says, out of a part."""
+        return part[:, : self.outputs], part[:, self.outputs : self.outputs + self.joints].log()
+
     def absent(self, modality: str, feature: Float[Tensor, "batch width"]) -> Float[Tensor, "batch part"]:
         """Nothing: precision zero, bit zero."""
         return torch.zeros_like(self.part(modality, feature))

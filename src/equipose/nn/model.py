@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
@@ -17,6 +18,18 @@ from equipose.nn.fusion import Fusion
 from equipose.nn.ray_lift import RayLift
 from equipose.registry import ENCODERS, FUSION
 from equipose.types import Batch, PoseOutput
+
+
+class Parts(NamedTuple):
+    """What the features of a batch give to the fusion, one entry per name of ``PoseModel.names``.
+
+    Attributes:
+        there: (batch, part) of each sample.
+        absent: (1, part) of what stands in for it outside a coalition.
+    """
+
+    there: list[Tensor]
+    absent: list[Tensor]
 
 
 class PoseModel(nn.Module):
@@ -88,8 +101,11 @@ class PoseModel(nn.Module):
             baseline: what stands in for the feature of a sensor outside the coalition; zero where None, and for a
                 pair of which a sensor is outside.
         """
-        parts, substitutes = self._parts(features, baseline)
-        return PoseOutput(self._pose(_mix(parts, substitutes, self.with_pairs(coalition))))
+        return self.decode_parts(self.parts(features, baseline), coalition)
+
+    def decode_parts(self, parts: Parts, coalition: Bool[Tensor, "batch modality"]) -> PoseOutput:
+        """``decode`` from what ``parts`` returned, so that several coalitions share it."""
+        return PoseOutput(self._pose(_mix(parts, self.with_pairs(coalition))))
 
     def decode_coalitions(
         self,
@@ -106,12 +122,13 @@ class PoseModel(nn.Module):
         Returns:
             metres, camera frame.
         """
-        parts, substitutes = self._parts(features, baseline)
-        present_parts = _mix(parts, substitutes, self.with_pairs(present))
+        parts = self.parts(features, baseline)
+        present_parts = _mix(parts, self.with_pairs(present))
         poses = []
         for inside in self.with_pairs(coalitions).tolist():
             chosen = [
-                present_parts[m] if inside[m] else substitutes[m].expand_as(parts[m]) for m in range(len(self.names))
+                there if used else absent.expand_as(there)
+                for there, absent, used in zip(present_parts, parts.absent, inside, strict=True)
             ]
             poses.append(self._pose(chosen))
         return torch.stack(poses)
@@ -141,21 +158,21 @@ class PoseModel(nn.Module):
         parts = {name: self.parameters_of(name) for name in self.modalities} | {"shared": self.shared_parameters()}
         return {name: sum(p.numel() for p in parameters) for name, parameters in parts.items()}
 
-    def _parts(
+    def parts(
         self,
         features: Mapping[str, Float[Tensor, "batch width"]],
-        baseline: Mapping[str, Float[Tensor, " width"]] | None,
-    ) -> tuple[list[Tensor], list[Tensor]]:
-        """Per name: the fusion's part of each sample (batch, part), and that of the substitute (1, part)."""
-        parts, substitutes = [], []
+        baseline: Mapping[str, Float[Tensor, " width"]] | None = None,
+    ) -> Parts:
+        """What each feature gives to the fusion; arguments as those of ``decode``."""
+        there, absent = [], []
         for name in self.names:
             feature = features[name]
             substitute = feature.new_zeros(self.width)
             if baseline is not None and name in self.modalities:
                 substitute = baseline[name].to(feature)
-            parts.append(self.fusion.part(name, feature))
-            substitutes.append(self.fusion.absent(name, substitute[None]))
-        return parts, substitutes
+            there.append(self.fusion.part(name, feature))
+            absent.append(self.fusion.absent(name, substitute[None]))
+        return Parts(there, absent)
 
     def with_pairs(self, inside: Bool[Tensor, "row modality"]) -> Bool[Tensor, "row name"]:
         """A column more for each pair, as in ``names``: true where both of its sensors are inside."""
@@ -167,13 +184,11 @@ class PoseModel(nn.Module):
         return self.mean_pose + offset.reshape(-1, self.num_joints, 3)
 
 
-def _mix(
-    parts: Sequence[Tensor], substitutes: Sequence[Tensor], inside: Bool[Tensor, "batch modality"]
-) -> list[Tensor]:
+def _mix(parts: Parts, inside: Bool[Tensor, "batch name"]) -> list[Tensor]:
     """The part of each sensor inside the coalition, the substitute of the others."""
     return [
-        torch.where(inside[:, m, None], part, substitute)
-        for m, (part, substitute) in enumerate(zip(parts, substitutes, strict=True))
+        torch.where(inside[:, m, None], there, absent)
+        for m, (there, absent) in enumerate(zip(parts.there, parts.absent, strict=True))
     ]
 
 

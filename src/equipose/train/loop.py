@@ -17,13 +17,15 @@ import torch
 from torch import Tensor
 
 from equipose.balance.base import BalanceStrategy, PerSampleLoss
-from equipose.config import Recipe
+from equipose.config import DataSettings, Recipe
 from equipose.continual.base import Clean, ContinualStrategy
 from equipose.contribution.tracker import ContributionTracker
 from equipose.data.dataset import PoseDataset
 from equipose.data.mirror import mirrored
+from equipose.data.moved import draw_moves, moved
 from equipose.nn.fusion import add_in_order
 from equipose.nn.model import PoseModel
+from equipose.skeleton import Skeleton
 from equipose.train.processes import Processes
 from equipose.train.schedule import learning_rate
 from equipose.train.separation import Separation
@@ -130,10 +132,21 @@ def training_batch(dataset: PoseDataset, session: Session, order: np.ndarray, co
     batch = dataset.batch(order[places], generator)
     if coalition is not None:
         batch = replace(batch, present=batch.present & torch.from_numpy(coalition[places]))
-    share = session.recipe.data.mirror
-    if share:
-        batch = mirrored(batch, torch.from_numpy(generator.random(len(batch)) < share), dataset.skeleton.mirror)
-    return batch.to(processes.device)
+    return changed(batch, session.recipe.data, generator, dataset.skeleton).to(processes.device)
+
+
+def changed(batch: Batch, settings: DataSettings, generator: np.random.Generator, skeleton: Skeleton) -> Batch:
+    """The samples with some scenes mirrored, some moved, and some both, as ``data.mirror`` and ``data.move`` say."""
+    mirror, move = settings.mirror, settings.move
+    if not (mirror or move.share):
+        return batch
+    lot = torch.from_numpy(generator.random(len(batch)))
+    if mirror:
+        batch = mirrored(batch, lot < mirror, skeleton.mirror)
+    if move.share:
+        rotation, size = draw_moves(move, torch.from_numpy(generator.random((len(batch), 4), np.float32)))
+        batch = moved(batch, lot < move.share, rotation, size)
+    return batch
 
 
 def train_epoch(

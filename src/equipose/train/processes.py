@@ -18,6 +18,7 @@ from torch import Tensor
 
 from equipose.config import TrainSettings
 from equipose.errors import UsageError
+from equipose.threads import keep_freed_memory
 
 T = TypeVar("T")
 
@@ -136,6 +137,7 @@ def launch(settings: TrainSettings) -> Processes:
     """
     world = world_size(settings)
     device = compute_device(settings.accelerator)
+    keep_freed_memory()
     from lightning_fabric import Fabric  # takes seconds to import
 
     fabric = Fabric(
