@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -94,6 +95,32 @@ def test_what_needs_a_failed_teacher_is_not_started(recipe, packed, inline, tmp_
     state = run_grid(found, packed, out, Failing(), PlainView())
     reasons = sorted(state.failed.values())
     assert len(state.done) == 3 and reasons[1] == "out of luck" and "its teacher failed" in reasons[0]
+
+
+def test_a_teacher_of_which_only_the_cell_was_kept_is_trained_again(recipe, packed, inline, tmp_path):
+    """Cells are committed as data and copied into a new folder; a run that learns from one needs its weights too."""
+    from equipose.benchmark.folder import prepare
+    from equipose.benchmark.grid import run_grid
+    from equipose.benchmark.live import PlainView
+
+    out, executor = tmp_path / "out", inline()
+    found = recipe(methods=["joint"], subsets=["singles"])
+    benchmark(found, packed, out, executor=executor)
+    before = {path.name: json.loads(path.read_text())["test"] for path in (out / "cells").iterdir()}
+    shutil.rmtree(out / "runs")
+    again = inline()
+    assert not run_grid(found, packed, out, again, PlainView()).failed and again.started == []
+    taught = found.methods[0].model_copy(
+        update={"label": "taught", "teachers": "specialists", "recipe": {"train": {"learning_rate": 0.01}}}
+    )
+    more = found.model_copy(update={"methods": (*found.methods, taught)})
+    prepare(out, more, packed)
+    state = run_grid(more, packed, out, again, PlainView())
+    singles = {name for name in before if any(f"_{sensor}_s" in name for sensor in ("rgb", "lidar", "mmwave"))}
+    assert len(singles) == 3 and {f"{name}.json" for name in again.started[:3]} == singles
+    assert len(again.started) == 4 and len(state.failed) == 1, "joint training cannot take teachers, which is told"
+    for name in singles:
+        assert json.loads((out / "cells" / name).read_text())["test"] == before[name]
 
 
 def test_teachers_reach_the_strategy_as_run_folders(tmp_path, monkeypatch):

@@ -30,7 +30,13 @@ def assert_done(process):
     assert process.returncode == 0, error
 
 
-OURS = ("balance.name=every_subset", "model.fusion=experts", "model.pairs=[rgb+lidar]", "data.mirror=0.5")
+OURS = (
+    "balance.name=every_subset",
+    "model.fusion=experts",
+    "model.pairs=[rgb+lidar]",
+    "data.mirror=0.5",
+    "data.move.share=0.75",
+)
 
 
 @pytest.mark.parametrize("flags", [("balance.name=joint",), ("balance.name=awc",), OURS], ids=lambda flags: flags[0])
