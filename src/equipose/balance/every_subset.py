@@ -30,7 +30,8 @@ class EverySubsetSettings(config.Settings):
     """Weights of the three terms beside the joint loss."""
 
     alone: float = Field(default=2.0, ge=0)
-    """Weight of the mean pose error of each sensor by itself."""
+    """Weight of the pose error of each sensor by itself, mean over the sensors. With the `experts` fusion a pair of
+    sensors (`model.pairs`) answers by itself too and adds as much as one sensor."""
     subset: float = Field(default=1.0, ge=0)
     """Weight of the pose error of a random subset of the sensors, drawn for each sample."""
     confidence: float = Field(default=0.01, ge=0)
@@ -49,10 +50,14 @@ class EverySubset(BalanceStrategy):
 
     ::
 
-        L = L(all) + a * mean_m L({m}) + s * L(S),    S drawn uniformly from the proper subsets for each sample
+        L = L(all) + a / M * sum_e L(e) + s * L(S),    S drawn uniformly from the proper subsets for each sample
 
-    and, with the `experts` fusion, the Laplace likelihood of each expert's precision on errors through which no
-    gradient flows, so that confidence is learned without bending the answers. Training data flatter a sensor that
+    where e goes through the M sensors and, with the `experts` fusion, the pairs (``model.pairs``). A pair that is heard
+    only in the weighted mean leaves too much of its answer to sensors that know it from training people alone: at the
+    same training error, others' error is then higher.
+
+    With the `experts` fusion there is also the Laplace likelihood of each expert's precision, on errors through which
+    no gradient flows, so that confidence is learned without bending the answers. Training data flatter a sensor that
     recognises them, so after each epoch a few numbers per coalition, the trust, are fitted to held-out people
     (``held_out_trust``). The validation error of such a run has seen those people: compare it with others' with care.
 
@@ -98,8 +103,8 @@ class EverySubset(BalanceStrategy):
         parts = model.parts(features)
         experts = _experts(model, parts)
         if settings.alone:
-            poses = {m: experts[m].pose for m in model.modalities} if experts else alone(model, features)
-            errors = {m: self._loss(PoseOutput(pose), batch) for m, pose in poses.items()}
+            poses = {name: expert.pose for name, expert in experts.items()} or alone(model, features)
+            errors = {name: self._loss(PoseOutput(pose), batch) for name, pose in poses.items()}
             each = over_present(errors, batch, self._mean)
             terms["alone"] = settings.alone / len(self.modalities) * each.sum()
         if settings.subset and len(self.modalities) > 1:
