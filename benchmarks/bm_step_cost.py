@@ -92,7 +92,8 @@ def main() -> None:
             alone = load_recipe(None, [*options, f"data.modalities=[{sensor}]", "train.epochs=1"])
             teachers[sensor] = str(train(alone, args.data, Path(runs), sensor, on_step=lambda steps: None).path)
         cases: list[tuple[str, list[str], list[str]]] = [(name, [], []) for name in BALANCE if name != "joint"]
-        ours = ["model.fusion=experts", "model.pairs=[rgb+lidar]", "train.probe_samples=512"]
+        ours = ["data.mirror=0.25", "data.move.share=0.25", "model.fusion=experts", "model.pairs=[rgb+lidar]"]
+        ours.append("train.probe_samples=512")
         cases += [("every_subset", ours, ours), ("every_subset", [], ours), ("joint", [], ours)]
         for name, one, other in cases:
             if args.strategies and name not in args.strategies:

@@ -6,6 +6,8 @@ import torch
 from equipose.balance.base import Setup
 from equipose.balance.every_subset import EverySubset, EverySubsetSettings
 from equipose.nn.experts_fusion import ExpertsFusion
+from equipose.nn.model import PoseModel
+from equipose.types import PoseOutput
 
 
 def per_sample(output, batch):
@@ -100,3 +102,38 @@ def test_confidence_learns_who_is_right_and_bends_no_answer(make_model, make_bat
     # The optimum of r exp(s / 2) - s / 2 over s: exp(-s / 2) is the mean error; a metre per axis makes sqrt(3).
     assert sure["lidar"] == pytest.approx(-2 * torch.log(torch.tensor(3.0).sqrt()).item(), abs=0.3)
     assert answers["wifi"].shape == (64, 9)
+
+
+class _Both(torch.nn.Module):
+    """A pair's feature: the sum of its sensors'."""
+
+    def forward(self, first, second, first_feature, second_feature):
+        return first_feature + second_feature
+
+
+def with_pair(model):
+    model = PoseModel(
+        model.modalities, dict(model.encoders), model.fusion, model.mean_pose, model.width, {"rgb+lidar": _Both()}
+    )
+    torch.manual_seed(0)
+    model.fusion = ExpertsFusion(model.names, model.width, 3 * model.num_joints)
+    return model
+
+
+def test_a_pair_answers_by_itself_and_adds_as_much_as_one_sensor(make_model, make_batch):
+    model, batch = with_pair(make_model().eval()), make_batch(8)
+    batch.present[:3, 0] = False  # the pair is there only where both of its sensors are
+    features = model.encode(batch)
+    means = []
+    for name in model.names:
+        pose = model.mean_pose + model.fusion.expert(name, features[name])[0].reshape(-1, model.num_joints, 3)
+        there = batch.present[:, [model.modalities.index(each) for each in name.split("+")]].all(1)
+        means.append(per_sample(PoseOutput(pose), batch)[there].mean())
+    found = terms_of(made(model, alone=2.0), model, batch)["alone"]
+    torch.testing.assert_close(found, 2.0 / len(model.modalities) * torch.stack(means).sum())
+
+
+def test_the_pair_is_taught_by_it_even_where_it_is_never_heard_together(make_model, make_batch):
+    model, batch = with_pair(make_model().eval()), make_batch(8)
+    terms_of(made(model, alone=1.0, subset=0.0, confidence=0.0), model, batch)["alone"].backward()
+    assert model.fusion.heads["rgb+lidar"][-1].weight.grad.abs().sum() > 0
