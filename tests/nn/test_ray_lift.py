@@ -77,6 +77,35 @@ def test_softmax_agrees_with_a_loop_in_double_precision(scene):
         assert float(lift(joints, points)[0][0, j, 2]) == pytest.approx(float(depth), abs=2e-4)
 
 
+def test_the_second_look_agrees_with_a_loop_in_double_precision(scene):
+    joints, points = scene
+    net = RayLift(JOINTS, torch.full((JOINTS, 3), 0.5), 8)
+    place = joints + 0.05 * torch.randn(joints.shape, generator=torch.Generator().manual_seed(1))
+    rays = joints[..., :2] / joints[..., 2:]
+    mask = torch.ones(points.shape[:2], dtype=torch.bool)
+    padded, padding = torch.cat([points, place], 1), torch.cat([mask, torch.zeros(1, JOINTS, dtype=torch.bool)], 1)
+    found = net.look_around(place, rays, padded, padding).detach().double()[0]
+    expected = [3.0 * (place - 0.5).flatten(), 20.0 * (rays - place[..., :2] / place[..., 2:]).flatten()]
+    cloud, away = points[0].double(), place[0].double()
+    square = (cloud[None] - away[:, None]).square().sum(-1)
+    for radius in (0.08, 0.2):
+        weight = torch.exp(-square / (2 * radius**2))
+        weight = weight / weight.sum(1, keepdim=True)
+        expected += [10.0 * (weight @ cloud - away).flatten(), 5.0 * (weight * square).sum(1).sqrt()]
+    expected.append(5.0 * square.amin(1).clamp(max=1.0).sqrt())
+    torch.testing.assert_close(found, torch.cat([each.double() for each in expected]), rtol=1e-4, atol=1e-4)
+
+
+def test_the_steps_start_at_zero_and_are_learned(random_batch):
+    """The second look begins around the lifted joints, and what it sees teaches where to look."""
+    batch = random_batch(("rgb", "lidar"))
+    net = RayLift(JOINTS, torch.tensor([0.0, 0.0, 3.0]).expand(JOINTS, 3), 8)
+    features = torch.randn(2, 3, 8, generator=torch.Generator().manual_seed(0))
+    assert not net.step.weight.any() and not net.step.bias.any()
+    net(batch.inputs["rgb"], batch.inputs["lidar"], *features).sum().backward()
+    assert net.step.weight.grad.abs().sum() > 0 and net.log_radius.grad.abs().sum() > 0
+
+
 @pytest.mark.parametrize("broken", ["empty cloud", "invalid frame"])
 def test_without_points_or_joints_only_the_features_count(broken, random_batch):
     batch = random_batch(("rgb", "lidar"))

@@ -26,8 +26,6 @@ _FAR_AWAY = 1.0
 """Metres from a joint's place to its nearest point beyond which it counts the same."""
 _STEP = 0.3
 """Metres that a joint's place moves from its lifted joint for an answer of one."""
-
-
 _NO_POINT = 1e3
 """Squared distance of padding."""
 
