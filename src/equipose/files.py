@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from equipose.errors import DataError
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -32,3 +34,16 @@ def write_npz(path: Path, arrays: Mapping[str, Any]) -> None:
     """Write a compressed ``.npz`` in one piece; ``path`` is used as it is, whatever its suffix."""
     with replacing(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **arrays)
+
+
+def write_product(path: Path, text: str) -> None:
+    """Write a page or table that the user asked for, and the folder it goes to.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, text)
+    except OSError as error:
+        raise DataError(f"cannot write {path}: {error.strerror}; choose another place with --out") from None

@@ -9,8 +9,7 @@ from pathlib import Path
 from equipose.benchmark.appendix import contributions_section, provenance_section, references_section, tuning_section
 from equipose.benchmark.sections import additions_section, overview, subsets_section
 from equipose.benchmark.study import Study
-from equipose.errors import DataError
-from equipose.files import write_text
+from equipose.files import write_product
 from equipose.modality import MODALITIES
 from equipose.report.canvas import Canvas
 from equipose.report.colours import themes
@@ -40,11 +39,7 @@ def write_page(path: Path, study: Study) -> Path:
         DataError: it cannot be written.
     """
     check_replaceable(path, GENERATOR)
-    page = render(study, path.parent)
-    try:
-        write_text(path, page)
-    except OSError as error:
-        raise DataError(f"cannot write {path}: {error.strerror}") from None
+    write_product(path, render(study, path.parent))
     return path
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
+
+from equipose.cli.grids import again, exit_code, tell_failures
 
 
 def continual(
@@ -39,20 +40,10 @@ def continual(
         print(run.plan(settings, data, out))
         return 0
     state = run.continual(settings, data, out, jobs)
-    again = f"equipose continual {recipe} {data} --out {out}" + (
-        f" --seeds {' '.join(map(str, seeds))}" if seeds else ""
-    )
-    for name, why in state.failed.items():
-        print(f"failed: {name}: {why}", file=sys.stderr)
+    tell_failures(state.failed)
     if state.done:
         _tell(run.write_continual(out))
-    if state.stopped:
-        print(f"stopped; everything is saved. Continue with: {again}", file=sys.stderr)
-        return 130
-    if state.failed:
-        print(f"{len(state.failed)} runs failed; tracebacks are in {out / 'failed'}. Again: {again}", file=sys.stderr)
-        return 1
-    return 0
+    return exit_code(state.stopped, len(state.failed), "runs", out, again("continual", recipe, data, out, seeds))
 
 
 def report(folder: Path) -> int:

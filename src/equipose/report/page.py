@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from equipose.errors import DataError, UsageError
-from equipose.files import write_text
+from equipose.errors import UsageError
+from equipose.files import write_product
 from equipose.report import appendix, sections, sensors
 from equipose.report.canvas import Canvas
 from equipose.report.colours import themes
@@ -49,12 +49,7 @@ def write_report(runs: Sequence[Path], out: Path | None = None) -> Path:
     if len(set(resolved)) < len(resolved):
         raise UsageError("a run folder was named twice; name each run once: equipose report RUN [RUN ...]")
     target = _target(runs, out)
-    page = render(build_study([load_run(run) for run in runs]))
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write_text(target, page)
-    except OSError as error:
-        raise DataError(f"cannot write {target}: {error.strerror}; choose another place with --out FILE") from None
+    write_product(target, render(build_study([load_run(run) for run in runs])))
     return target
 
 

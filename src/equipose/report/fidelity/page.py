@@ -6,8 +6,8 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from equipose.errors import DataError, UsageError
-from equipose.files import write_text
+from equipose.errors import UsageError
+from equipose.files import write_product
 from equipose.report.canvas import Canvas, section
 from equipose.report.colours import themes
 from equipose.report.document import Document, assemble, asset, check_replaceable
@@ -69,11 +69,7 @@ def write_fidelity(root: Path, real: Path | None = None, out: Path | None = None
     if data is not None:
         files[data] = json.dumps(as_json(simulation, chapters), indent=1, ensure_ascii=False) + "\n"
     for path, content in files.items():
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_text(path, content)
-        except OSError as error:
-            raise DataError(f"cannot write {path}: {error.strerror}; choose another place") from None
+        write_product(path, content)
     return target
 
 

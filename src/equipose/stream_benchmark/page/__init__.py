@@ -5,8 +5,7 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
-from equipose.errors import DataError
-from equipose.files import write_text
+from equipose.files import write_product
 from equipose.report.canvas import Canvas
 from equipose.report.colours import themes
 from equipose.report.document import Document, assemble, check_replaceable
@@ -46,11 +45,7 @@ def write_page(path: Path, study: Study) -> Path:
         DataError: it cannot be written, or a file with examples is damaged.
     """
     check_replaceable(path, GENERATOR)
-    page = render(study, path.parent)
-    try:
-        write_text(path, page)
-    except OSError as error:
-        raise DataError(f"cannot write {path}: {error.strerror}") from None
+    write_product(path, render(study, path.parent))
     return path
 
 
