@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from equipose.config import DataSettings, MoveSettings
 from equipose.data.mirror import mirrored
 from equipose.data.moved import draw_moves, moved
+from equipose.data.scene_change import changed, draw_change
 from equipose.modality import FOCAL_LENGTH, PRINCIPAL_POINT
 from equipose.skeleton import H36M17
-from equipose.train.loop import changed
 from equipose.types import Batch, Cloud, Dense, FrameMeta
 
 SENSORS = ("rgb", "lidar", "mmwave", "depth", "wifi", "infra1")
@@ -123,14 +123,15 @@ def test_a_sample_that_would_lose_every_sensor_stays():
     assert torch.equal(found.present, alone.present) and torch.equal(found.target, alone.target)
 
 
-def test_the_loop_moves_and_mirrors_the_same_samples():
+def test_one_lot_decides_who_is_mirrored_and_who_is_moved():
     """So that the larger share alone is without WiFi, and a batch is a function of its generator."""
     batch, _ = ideal_batch(400)
     wifi = SENSORS.index("wifi")
 
     def made(mirror, share):
         told = DataSettings(mirror=mirror, move=MoveSettings(share=share))
-        return changed(batch, told, np.random.default_rng(5), H36M17)
+        change = draw_change(told, 400, H36M17.mirror, np.random.default_rng(5))
+        return batch if change is None else changed(batch, change)
 
     both, again = made(0.25, 0.4), made(0.25, 0.4)
     assert torch.equal(both.target, again.target)
@@ -141,3 +142,14 @@ def test_the_loop_moves_and_mirrors_the_same_samples():
     lot = torch.from_numpy(np.random.default_rng(5).random(400))
     assert torch.equal(only_mirrored.target, mirrored(batch, lot < 0.25, H36M17.mirror).target), "as without moves"
     assert made(0.0, 0.0) is batch
+
+
+def test_samples_added_after_the_change_was_drawn_stay_as_they_are():
+    """Replayed samples come after the new ones."""
+    batch, _ = ideal_batch(6)
+    told = DataSettings(mirror=1.0, move=MoveSettings(share=1.0))
+    change = draw_change(told, 4, H36M17.mirror, np.random.default_rng(0))
+    found = changed(batch, change)
+    assert torch.equal(found.target[4:], batch.target[4:]) and found.present[4:].all()
+    assert not torch.equal(found.target[:4], batch.target[:4])
+    assert not change.untouched.any()

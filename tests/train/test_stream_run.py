@@ -198,3 +198,45 @@ class TestRefusals:
     def test_a_rate_that_is_none(self, settings):
         with pytest.raises(UsageError, match=r"corruption\.sensor_rate.*1\.5"):
             settings("corruption.sensor_rate=1.5")
+
+
+def test_memories_and_separation_see_scenes_as_they_were_recorded(settings, two_rooms, tmp_path, monkeypatch):
+    """Scenes are mirrored and turned for the training step alone.
+
+    A memory holds samples as they were, each at its place in the data set; and what separation puts in the place of a
+    wrong label is mirrored with the sensors.
+    """
+    from equipose.train import loop
+    from equipose.train.stream_work import Work
+
+    made = settings(*FULL, "data.mirror=0.5", "data.move.share=0.3", "continual.settings={replay: {capacity: 64}}")
+    seen = []
+    cleaned = loop.changed
+
+    def watch(batch, change):
+        out = cleaned(batch, change)
+        seen.append((batch, change, out))
+        return out
+
+    monkeypatch.setattr(loop, "changed", watch)
+    works = []
+    of = Work.of.__func__
+    monkeypatch.setattr(Work, "of", classmethod(lambda cls, *args: works.append(of(cls, *args)) or works[-1]))
+    train_stream(made, two_rooms, tmp_path, "run", silent)
+    (work,) = works
+    entries = work.continual.memory.entries
+    assert entries is not None and len(set(entries.experience.tolist())) == 2
+    for experience, stage in enumerate(work.stages):
+        own = entries.select((entries.experience == experience).nonzero()[:, 0])
+        expected = stage.train.batch(own.batch.meta.sample.numpy())
+        assert torch.equal(own.batch.target, expected.target)
+        assert torch.equal(own.batch.inputs["rgb"].values, expected.inputs["rgb"].values)
+    flip = torch.tensor([-1.0, 1.0, 1.0])
+    mirrored = 0
+    for batch, change, out in seen:
+        only = (change.mirror & ~change.move).nonzero()[:, 0]
+        only = only[out.present[only].any(1) & (batch.present[only, :3].any(1))]
+        swapped = batch.target[only][:, list(change.swap)] * flip
+        assert torch.equal(out.target[only], swapped)
+        mirrored += len(only)
+    assert mirrored > 10

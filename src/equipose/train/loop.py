@@ -17,15 +17,13 @@ import torch
 from torch import Tensor
 
 from equipose.balance.base import BalanceStrategy, PerSampleLoss
-from equipose.config import DataSettings, Recipe
+from equipose.config import Recipe
 from equipose.continual.base import Clean, ContinualStrategy
 from equipose.contribution.tracker import ContributionTracker
 from equipose.data.dataset import PoseDataset
-from equipose.data.mirror import mirrored
-from equipose.data.moved import draw_moves, moved
+from equipose.data.scene_change import SceneChange, changed, draw_change
 from equipose.nn.fusion import add_in_order
 from equipose.nn.model import PoseModel
-from equipose.skeleton import Skeleton
 from equipose.train.processes import Processes
 from equipose.train.schedule import learning_rate
 from equipose.train.separation import Separation
@@ -122,8 +120,13 @@ def epoch_visits(dataset: PoseDataset, session: Session) -> tuple[np.ndarray, np
     return session.strategy.visit(order, epoch)
 
 
-def training_batch(dataset: PoseDataset, session: Session, order: np.ndarray, coalition: np.ndarray | None) -> Batch:
-    """This process's part of the batch the progress points at; the parts are equally large."""
+def training_batch(
+    dataset: PoseDataset, session: Session, order: np.ndarray, coalition: np.ndarray | None
+) -> tuple[Batch, SceneChange | None]:
+    """This process's part of the batch the progress points at, and how its scenes are to be changed.
+
+    The parts are equally large.
+    """
     settings, progress, processes = session.recipe.train, session.progress, session.processes
     start = progress.batch * settings.batch_size
     places = np.arange(start, min(start + settings.batch_size, len(order)))
@@ -132,21 +135,8 @@ def training_batch(dataset: PoseDataset, session: Session, order: np.ndarray, co
     batch = dataset.batch(order[places], generator)
     if coalition is not None:
         batch = replace(batch, present=batch.present & torch.from_numpy(coalition[places]))
-    return changed(batch, session.recipe.data, generator, dataset.skeleton).to(processes.device)
-
-
-def changed(batch: Batch, settings: DataSettings, generator: np.random.Generator, skeleton: Skeleton) -> Batch:
-    """The samples with some scenes mirrored, some moved, and some both, as ``data.mirror`` and ``data.move`` say."""
-    mirror, move = settings.mirror, settings.move
-    if not (mirror or move.share):
-        return batch
-    lot = torch.from_numpy(generator.random(len(batch)))
-    if mirror:
-        batch = mirrored(batch, lot < mirror, skeleton.mirror)
-    if move.share:
-        rotation, size = draw_moves(move, torch.from_numpy(generator.random((len(batch), 4), np.float32)))
-        batch = moved(batch, lot < move.share, rotation, size)
-    return batch
+    change = draw_change(session.recipe.data, len(batch), dataset.skeleton.mirror, generator)
+    return batch.to(processes.device), change
 
 
 def train_epoch(
@@ -179,8 +169,8 @@ def train_epoch(
     while progress.batch < count:
         start = time.perf_counter()
         set_learning_rate(session.optimizer, learning_rate(settings, progress.step, settings.epochs * count))
-        batch = training_batch(dataset, session, order, coalition)
-        stop, due = step(session, batch, progress.batch in tracked, (stop_requested(), save_due()))
+        batch, change = training_batch(dataset, session, order, coalition)
+        stop, due = step(session, batch, progress.batch in tracked, (stop_requested(), save_due()), change=change)
         progress.batch += 1
         progress.step += 1
         progress.add("seconds", time.perf_counter() - start)
@@ -199,6 +189,7 @@ def step(
     flags: tuple[bool, ...] = (),
     clean: Clean | None = None,
     fresh: bool = True,
+    change: SceneChange | None = None,
 ) -> tuple[bool, ...]:
     """One optimizer step.
 
@@ -209,6 +200,8 @@ def step(
         flags: what this process was asked to do.
         clean: what was found clean, where it is known already; a separator of the session has the last word.
         fresh: whether the samples come for the first time in this pass, so that a memory may consider them.
+        change: how scenes of the new samples are to be changed, once it is known what is clean of them. A memory
+            considers those that are not: a changed one comes again in another pass.
 
     Returns:
         For each flag, whether it is set in any process.
@@ -218,6 +211,8 @@ def step(
     if session.separator is not None:
         new, clean = session.separator.cleaned(batch)
     batch = continual.mix(new, progress.step) if continual is not None else new
+    if change is not None:
+        batch = changed(batch, change)
     parameters = [*model.parameters(), *strategy.modules.parameters()]
     session.optimizer.zero_grad(set_to_none=True)
     with session.processes.autocast():
@@ -238,7 +233,7 @@ def step(
     if continual is not None:
         continual.after_step(model, session.optimizer.param_groups[0]["lr"])
         if fresh:
-            continual.observe(new, output.joints[: len(new)].detach(), clean)
+            _remember(continual, new, output.joints[: len(new)].detach(), clean, change)
     if track and session.tracker is not None:
         start = time.perf_counter()
         session.tracker.update(model, {name: f.detach() for name, f in features.items()}, batch)
@@ -246,6 +241,18 @@ def step(
     shown = {name: value.detach() for name, value in (*terms.terms.items(), *kept.items())}
     _record(progress, shown, output.joints.detach(), batch)
     return flags_of_all
+
+
+def _remember(
+    continual: ContinualStrategy, new: Batch, joints: Tensor, clean: Clean | None, change: SceneChange | None
+) -> None:
+    if change is not None:
+        kept = change.untouched.nonzero()[:, 0].to(new.present.device)
+        if not len(kept):
+            return
+        new, joints = new.select(kept), joints[kept]
+        clean = clean and Clean(clean.cells[kept], clean.labels[kept])
+    continual.observe(new, joints, clean)
 
 
 def _with_continual(terms: LossTerms, kept: Mapping[str, Tensor]) -> LossTerms:
