@@ -101,6 +101,23 @@ def test_a_moved_run_is_evaluated_and_says_when_its_data_moved(packed, recipe, t
         evaluate(moved)
 
 
+def test_other_data_than_its_own_are_refused(packed, recipe, tmp_path):
+    """Errors on other people would stand in the run's folder as if they were those of its test split."""
+    from equipose.data.packed import pack
+    from equipose.simulate.mmfi_writer import write_mmfi
+
+    write_mmfi(tmp_path / "mmfi", subjects=(1, 2, 3, 4, 5, 11), actions=(13, 12), frames=6, seed=1, jobs=1)
+    pack(tmp_path / "mmfi", tmp_path / "other", jobs=1)
+    run = fit.train(recipe("train.epochs=1"), packed, tmp_path, "run")
+    for ask in (evaluate, fit.resume):
+        with pytest.raises(UsageError, match=r"was trained on .*--data"):
+            ask(run, tmp_path / "other")
+    assert not (run.path / "metrics.json").exists()
+    values = {key: value for key, value in run.status.items() if key != "data_digest"}
+    run.write_json("status.json", values)
+    assert evaluate(run, tmp_path / "other")["samples"] > 0, "a run of an earlier version does not know its data"
+
+
 def test_every_subset_is_evaluated_as_a_full_forward_would(packed, recipe, tmp_path):
     run = fit.train(recipe("train.epochs=1"), packed, tmp_path, "run")
     metrics = evaluate(run)

@@ -13,14 +13,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
 import yaml
 from pydantic import BaseModel
 
@@ -29,6 +27,7 @@ from equipose.benchmark.plan import wanted
 from equipose.benchmark.recipe import BenchmarkRecipe
 from equipose.benchmark.results import CellResult, read_cell, read_failure
 from equipose.config import dump_yaml, validate
+from equipose.data.store import digest_of, open_store
 from equipose.errors import DataError, UsageError
 from equipose.files import write_text
 
@@ -106,7 +105,7 @@ def prepare(out: Path, recipe: BaseModel, data: Path, file: str = "benchmark.yam
     Raises:
         UsageError: the folder holds a benchmark on other data.
     """
-    digest = data_digest(data)
+    digest = digest_of(open_store(data))
     note = out / "data.json"
     if note.is_file():
         found = json.loads(note.read_text(encoding="utf-8"))
@@ -118,20 +117,6 @@ def prepare(out: Path, recipe: BaseModel, data: Path, file: str = "benchmark.yam
     out.mkdir(parents=True, exist_ok=True)
     write_text(note, json.dumps({"data": str(data.resolve()), "digest": digest}, indent=1) + "\n")
     write_text(out / file, dump_yaml(recipe))
-
-
-def data_digest(data: Path) -> str:
-    """Tells data folders apart: the recordings, their lengths, and the first and last true poses."""
-    from equipose.data.store import open_store
-
-    store = open_store(data)
-    table = store.recordings
-    parts = [table.environment, table.subject, table.action, table.start, table.length]
-    ends = np.unique([0, len(store.frame_number) - 1])
-    digest = hashlib.sha256(json.dumps([each.tolist() for each in parts]).encode())
-    digest.update(store.target(ends).tobytes())
-    digest.update(",".join(store.modalities).encode())
-    return digest.hexdigest()
 
 
 def known(out: Path, recipe: BenchmarkRecipe, failures: bool = False) -> State:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -187,6 +189,17 @@ def open_store(path: Path | str, modalities: Sequence[str] | None = None) -> Fra
     if (path / "meta.json").is_file():
         return PackedStore(path, modalities)
     return RawStore(path, modalities)
+
+
+def digest_of(store: FrameStore) -> str:
+    """Tells data sets apart: the recordings, their lengths, the first and last true poses, and the sensors."""
+    table = store.recordings
+    parts = [table.environment, table.subject, table.action, table.start, table.length]
+    ends = np.unique([0, len(store.frame_number) - 1])
+    digest = hashlib.sha256(json.dumps([each.tolist() for each in parts]).encode())
+    digest.update(store.target(ends).tobytes())
+    digest.update(",".join(store.modalities).encode())
+    return digest.hexdigest()
 
 
 def chosen_modalities(wanted: Sequence[str] | None, available: tuple[str, ...], path: Path | str) -> tuple[str, ...]:

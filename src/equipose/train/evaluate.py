@@ -20,6 +20,7 @@ from numpy import ndarray
 from equipose.config import ContributionSettings, Recipe
 from equipose.contribution.measure import Contributions, mean_features, measure, save_npz
 from equipose.data.dataset import PoseDataset, batches, datasets
+from equipose.data.store import digest_of
 from equipose.errors import UsageError
 from equipose.files import write_npz
 from equipose.metrics.pose import mpjpe, pa_mpjpe
@@ -103,11 +104,14 @@ def evaluate(
         seed: of the bootstrap.
         quiet: show no progress bar.
 
+    Raises:
+        UsageError: the data folder holds other data than the run was trained on.
+
     Returns:
         What was written to ``metrics.json``; errors are millimetres.
     """
     recipe = run.recipe
-    splits = datasets(run.data_path(data), recipe.data)
+    splits = _splits(run, data)
     model = load_model(run, splits["test"], which)
     started = time.perf_counter()
     predictions = predict_split(model, splits["test"], quiet)
@@ -143,10 +147,17 @@ def measure_contributions(
 ) -> Contributions:
     """Measure what each sensor of a run contributes on the test split and keep it as ``contributions.npz``."""
     recipe = run.recipe.model_copy(update={"contribution": settings})
-    splits = datasets(run.data_path(data), recipe.data)
+    splits = _splits(run, data)
     contributions = _contributions(load_model(run, splits["test"], which), splits, recipe, seed)
     save_npz(run.path / "contributions.npz", contributions)
     return contributions
+
+
+def _splits(run: RunDir, data: Path | None) -> dict[str, PoseDataset]:
+    """The sides of the data that the run was trained on; UsageError for other data."""
+    splits = datasets(run.data_path(data), run.recipe.data)
+    run.check_data(digest_of(splits["train"].store))
+    return splits
 
 
 def _contributions(

@@ -16,6 +16,7 @@ import torch
 from equipose.config import Recipe
 from equipose.contribution.imbalance import normalised_entropy, positive_share
 from equipose.data.dataset import PoseDataset, datasets
+from equipose.data.store import digest_of
 from equipose.errors import EquiposeError, UsageError
 from equipose.progress import progress as progress_bar
 from equipose.train.build import build_session, build_strategy, network
@@ -57,7 +58,9 @@ def train(
         made: Path | EquiposeError | None = None
         if processes.rank == 0:
             try:
-                made = RunDir.create(runs, name, recipe, data).path
+                run = RunDir.create(runs, name, recipe, data)
+                run.set_status(data_digest=digest_of(splits["train"].store))
+                made = run.path
             except EquiposeError as error:
                 made = error
         made = processes.broadcast(made)  # the others would wait for ever for a process that gave up
@@ -76,10 +79,16 @@ def resume(run: RunDir, data: Path | None = None, on_step: OnStep | None = None)
         run: the run.
         data: where the data folder is now, if it was moved.
         on_step: told of the progress, in place of a progress bar.
+
+    Raises:
+        UsageError: the data folder holds other data than the run was trained on.
+        DataError: the data folder or the checkpoint is not usable.
     """
     recipe = run.recipe
     processes = launch(recipe.train)
-    return _fit(lambda: run, recipe, datasets(run.data_path(data), recipe.data), processes, on_step, resume=True)
+    splits = datasets(run.data_path(data), recipe.data)
+    run.check_data(digest_of(splits["train"].store))
+    return _fit(lambda: run, recipe, splits, processes, on_step, resume=True)
 
 
 def plan(recipe: Recipe, data: Path) -> str:

@@ -119,6 +119,21 @@ class RunDir:
             raise DataError(f"the run's data folder {path} does not exist; name its new place with --data FOLDER")
         return path
 
+    def check_data(self, digest: str) -> None:
+        """Refuse another data set than the run was trained on; a run that does not know its own takes any.
+
+        Args:
+            digest: of the data at hand, see ``data.store.digest_of``.
+
+        Raises:
+            UsageError: it is another.
+        """
+        if self.status.get("data_digest", digest) != digest:
+            raise UsageError(
+                f"{self.path.name} was trained on {self.status.get('data')}, and the data folder now holds other "
+                "recordings; name the place of its own data with --data FOLDER"
+            )
+
     def checkpoint(self, which: str) -> Path:
         """Folder of the checkpoint ``last`` or ``best``."""
         return self.path / "checkpoints" / which
