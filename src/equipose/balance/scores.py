@@ -205,4 +205,7 @@ def ratio_to_others(scores: Mapping[str, float]) -> dict[str, float]:
 
 def _mean_of_others(scores: Mapping[str, float], name: str) -> float:
     others = [score for other, score in scores.items() if other != name]
-    return sum(others) / len(others) if others else scores[name]
+    if not others:
+        return scores[name]
+    # Rounding can put the mean of equal scores below each of them; then all would lead, and all would be damped.
+    return min(max(sum(others) / len(others), min(others)), max(others))
