@@ -71,7 +71,8 @@ def moved(
     """
     able = torch.tensor([name in _MOVED for name in batch.modalities], device=batch.present.device)
     chosen = chosen & (batch.present & able).any(1)
-    rotation = torch.where(chosen[:, None, None], rotation, torch.eye(3, dtype=rotation.dtype)).to(batch.target)
+    still = torch.eye(3, dtype=rotation.dtype, device=rotation.device)
+    rotation = torch.where(chosen[:, None, None], rotation, still).to(batch.target)
     size = torch.where(chosen, size, torch.ones_like(size)).to(batch.target)
     scaled = rotation * size[:, None, None]
     inputs = dict(batch.inputs)
