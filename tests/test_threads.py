@@ -14,12 +14,12 @@ from equipose.threads import keep_freed_memory
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(20):
-        np.ones(2**20)  # 8 MB
+        [np.ones(2**20) for _ in range(8)]  # 8 MB each, more than glibc keeps by itself
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 given_back = faults()
 keep_freed_memory()
-np.ones(2**20)
+faults()
 print(given_back, faults())
 """
 
@@ -29,4 +29,5 @@ def test_memory_that_is_needed_again_is_kept():
     """A page that was given back has to be cleared when it is asked for again: a fault for each."""
     out = subprocess.run([sys.executable, "-c", FAULTS], capture_output=True, text=True, check=True).stdout
     given_back, kept = map(int, out.split())
-    assert kept < 100 and kept <= given_back
+    assert given_back > 1000, "the oracle needs memory that is given back"
+    assert kept < given_back / 20

@@ -41,10 +41,10 @@ class Extrinsics(Settings):
 
 
 class MoveSettings(Settings):
-    """Training scenes turned about the camera, and made larger or smaller (off by default), see ``data.moved``.
+    """Training scenes turned about the camera, and made larger or smaller, see ``data.moved``.
 
-    A turn about the vertical axis leaves the floor where it is. The other changes do not, and a camera alone tells
-    distances by the floor and by how tall people are: they cost RGB what they give the others.
+    A turn about the vertical axis leaves the floor where it is. The other changes do not, and a camera alone can tell
+    distances only by the floor and by how tall people are; so they are off by default.
     """
 
     share: float = Field(default=0.0, ge=0.0, le=1.0)

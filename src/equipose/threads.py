@@ -34,7 +34,7 @@ def keep_freed_memory() -> None:
     """Have the C library keep freed memory for this process in place of giving it back, where it is glibc.
 
     A training step allocates the same tensors again and again. By default those of a megabyte or more are given back
-    to the system each time and cleared by it when they are asked for again, which takes up to a tenth of a step.
+    to the system and cleared by it when they are asked for again.
     """
     if not sys.platform.startswith("linux"):
         return

@@ -53,8 +53,7 @@ class EverySubset(BalanceStrategy):
         L = L(all) + a / M * sum_e L(e) + s * L(S),    S drawn uniformly from the proper subsets for each sample
 
     where e goes through the M sensors and, with the `experts` fusion, the pairs (``model.pairs``). A pair that is heard
-    only in the weighted mean leaves too much of its answer to sensors that know it from training people alone: at the
-    same training error, others' error is then higher.
+    only in the weighted mean may leave its answer to sensors that know it from training people alone.
 
     With the `experts` fusion there is also the Laplace likelihood of each expert's precision, on errors through which
     no gradient flows, so that confidence is learned without bending the answers. Training data flatter a sensor that
