@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from collections import Counter
+
+import numpy as np
 import pytest
 import torch
 
 from equipose.balance.base import Setup
-from equipose.balance.every_subset import EverySubset, EverySubsetSettings
+from equipose.balance.every_subset import EverySubset, EverySubsetSettings, to_draw
 from equipose.nn.experts_fusion import ExpertsFusion
 from equipose.nn.model import PoseModel
 from equipose.types import PoseOutput
@@ -46,16 +49,42 @@ def test_alone_is_the_mean_error_of_each_sensor_by_itself(make_model, make_batch
     torch.testing.assert_close(found, 2.0 * torch.stack(single).mean())
 
 
-def test_subsets_are_proper_not_empty_and_all_occur(make_model, make_batch):
+@pytest.mark.parametrize(("alone", "wanted"), [(0.0, 6), (2.0, 3)])
+def test_all_subsets_that_may_be_drawn_occur_equally_often(make_model, make_batch, alone, wanted):
     model = make_model().eval()
-    strategy = made(model)
-    seen = set()
-    for _ in range(20):
+    strategy = made(model, alone=alone)
+    seen: Counter[tuple[bool, ...]] = Counter()
+    for _ in range(40):
         rows = strategy._subsets(make_batch(64))
         assert rows.any(1).all() and not rows.all(1).any()
-        seen |= {tuple(row) for row in rows.tolist()}
+        seen.update(tuple(row) for row in rows.tolist())
         strategy._steps += 1
-    assert len(seen) == 6
+    assert len(seen) == wanted and all(sum(row) > 1 for row in seen) == (alone > 0)
+    share = np.array(list(seen.values())) / (64 * 40)
+    assert np.abs(share - 1 / wanted).max() < 4 * np.sqrt(1 / wanted / (64 * 40))
+
+
+def names(rows):
+    return {"".join(n for n, inside in zip("rlmw", row, strict=False) if inside) for row in rows.tolist()}
+
+
+def test_what_has_a_loss_of_its_own_is_not_drawn():
+    sensors = ("rgb", "lidar", "mmwave", "wifi")
+    assert names(to_draw(sensors, ("rgb+lidar",), alone=True)) == {"rm", "rw", "lm", "lw", "mw", "rmw", "lmw"}
+    assert len(to_draw(sensors, (), alone=True)) == 10 and len(to_draw(sensors, ("rgb+lidar",), alone=False)) == 14
+    few = to_draw(("rgb", "lidar"), ("rgb+lidar",), alone=True), to_draw(("rgb",), (), alone=True)
+    assert [len(rows) for rows in few] == [0, 0], "two sensors and their pair are trained without a draw"
+    both = to_draw(("rgb", "lidar", "mmwave"), ("rgb+lidar", "rgb+mmwave"), alone=True)
+    assert names(both) == {"lm"}
+    all_hold_one = to_draw(("a", "b", "c"), ("a+b", "a+c", "b+c"), alone=True)
+    assert len(all_hold_one) == 3
+
+
+def test_pairs_are_drawn_where_they_have_no_loss_of_their_own(make_model):
+    model = make_model().eval()  # concatenation
+    model.pairs["+".join(model.modalities[:2])] = torch.nn.Identity()
+    assert len(made(model)._choices) == 3
+    assert len(made(with_experts(model))._choices) == 2
 
 
 def test_luck_belongs_to_the_sample_and_survives_a_resume(make_model, make_batch):

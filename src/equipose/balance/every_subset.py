@@ -2,13 +2,13 @@
 
 A joint loss pays attention to whatever sensor is easiest, so the others' encoders get no gradient worth following once
 the strong ones explain the pose. Here each sensor answers by itself as well, and every sample is answered a second
-time by a random subset. No weights are tuned to contributions: nobody can be starved, because everybody has a loss
-that only they can lower.
+time by a random subset that no other term trains. No weights are tuned to contributions: nobody can be starved,
+because everybody has a loss that only they can lower.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -23,7 +23,7 @@ from equipose.balance.readouts import alone
 from equipose.balance.sensor_losses import over_present
 from equipose.nn.experts_fusion import ExpertsFusion
 from equipose.nn.model import Parts, PoseModel
-from equipose.types import Batch, LossTerms, PoseOutput
+from equipose.types import Batch, LossTerms, PoseOutput, all_coalitions
 
 
 class EverySubsetSettings(config.Settings):
@@ -33,7 +33,8 @@ class EverySubsetSettings(config.Settings):
     """Weight of the pose error of each sensor by itself, mean over the sensors. With the `experts` fusion a pair of
     sensors (`model.pairs`) answers by itself too and adds as much as one sensor."""
     subset: float = Field(default=1.0, ge=0)
-    """Weight of the pose error of a random subset of the sensors, drawn for each sample."""
+    """Weight of the pose error of a random subset of the sensors, drawn for each sample: without ``alone`` from all
+    subsets, else from those of several sensors that hold no pair."""
     confidence: float = Field(default=0.01, ge=0)
     """Weight of the likelihood that teaches the `experts` fusion how sure each sensor is; no effect elsewhere."""
     trust_steps: int = Field(default=30, ge=0)
@@ -50,10 +51,11 @@ class EverySubset(BalanceStrategy):
 
     ::
 
-        L = L(all) + a / M * sum_e L(e) + s * L(S),    S drawn uniformly from the proper subsets for each sample
+        L = L(all) + a / M * sum_e L(e) + s * L(S),    S drawn uniformly from ``to_draw`` for each sample
 
     where e goes through the M sensors and, with the `experts` fusion, the pairs (``model.pairs``). A pair that is heard
-    only in the weighted mean may leave its answer to sensors that know it from training people alone.
+    only in the weighted mean may leave its answer to sensors that know it from training people alone. S holds neither
+    a lone sensor nor a pair: those have a term already, and the rest would be drawn too seldom.
 
     With the `experts` fusion there is also the Laplace likelihood of each expert's precision, on errors through which
     no gradient flows, so that confidence is learned without bending the answers. Training data flatter a sensor that
@@ -87,6 +89,8 @@ class EverySubset(BalanceStrategy):
     def setup(self, model: PoseModel, setup: Setup) -> None:
         """Keep the loss, the seed of the subsets, and the mean over processes."""
         self._loss, self._seed, self._mean = setup.loss, setup.seed, setup.mean
+        pairs = tuple(model.pairs) if isinstance(model.fusion, ExpertsFusion) else ()  # elsewhere none answers alone
+        self._choices = to_draw(self.modalities, pairs, alone=self.settings.alone > 0)
 
     def objective(
         self,
@@ -106,7 +110,7 @@ class EverySubset(BalanceStrategy):
             errors = {name: self._loss(PoseOutput(pose), batch) for name, pose in poses.items()}
             each = over_present(errors, batch, self._mean)
             terms["alone"] = settings.alone / len(self.modalities) * each.sum()
-        if settings.subset and len(self.modalities) > 1:
+        if settings.subset and len(self._choices):
             inside = batch.present & self._subsets(batch)
             terms["subset"] = settings.subset * self._loss(model.decode_parts(parts, inside), batch).mean()
         if settings.confidence and experts:
@@ -138,12 +142,31 @@ class EverySubset(BalanceStrategy):
         self._steps = state["steps"]
 
     def _subsets(self, batch: Batch) -> Bool[Tensor, "batch modality"]:
-        """A proper, not empty subset for each sample, uniform; a function of seed, step and sample alone."""
-        count = len(self.modalities)
+        """One of the choices for each sample, uniform; a function of seed, step and sample alone."""
         generator = torch.Generator().manual_seed((self._seed * 1_000_003 + self._steps) % 2**63)
-        table = torch.randint(1, 2**count - 1, (4096,), generator=generator)
-        codes = table[batch.meta.sample.cpu() % 4096]
-        return (codes[:, None] >> torch.arange(count) & 1 == 1).to(batch.present.device)
+        table = torch.randint(len(self._choices), (4096,), generator=generator)
+        return self._choices[table[batch.meta.sample.cpu() % 4096]].to(batch.present.device)
+
+
+def to_draw(modalities: Sequence[str], pairs: Sequence[str], alone: bool) -> Bool[Tensor, "subset modality"]:
+    """The subsets among which ``EverySubset`` draws, a row each.
+
+    Args:
+        modalities: sensors in the order of the modality axis.
+        pairs: such as ``rgb+lidar``.
+        alone: whether sensors and pairs have a loss of their own; if not, all proper subsets, not the empty one.
+
+    Returns:
+        without ``alone`` all but the empty and the full one; else those of two or more sensors that hold no pair, or,
+        where all of them hold one, all of two or more.
+    """
+    every = all_coalitions(len(modalities))[1:-1]
+    if not alone:
+        return every
+    several = every[every.sum(1) > 1]
+    both = [[modalities.index(name) for name in pair.split("+")] for pair in pairs]
+    free = [not any(bool(row[each].all()) for each in both) for row in several]
+    return several[torch.tensor(free, dtype=torch.bool)] if any(free) else several
 
 
 class _Expert(NamedTuple):
