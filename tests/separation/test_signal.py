@@ -247,16 +247,16 @@ def test_single_frames_have_what_needs_no_neighbour():
 
 
 def readings(generator, people, size=140, faulty=0.0, shift=10.0):
-    """Statistics of a sensor drawn from a normal law, each person with an offset of their own."""
+    """Statistics of a sensor drawn from a normal law, each person with an own offset; faults last five frames."""
     subject = torch.arange(people).repeat_interleave(size)
     table = statistics_of("wifi")
     values = (
         generator.standard_normal((len(subject), len(table))) + 5 * generator.standard_normal(people)[subject, None]
     )
-    bad = generator.random(len(subject)) < faulty
+    number = torch.arange(len(subject))
+    bad = (generator.random(len(subject) // 5) < faulty)[number // 5]
     values[bad, 2] += shift
     values[:, 0] = 0.0
-    number = torch.arange(len(subject))
     columns = {"wifi": torch.as_tensor(values)}
     return SignalReadings(("wifi",), columns, {"wifi": table}, number // 10, number % 10 + 1, subject), bad
 
@@ -281,6 +281,18 @@ def test_faults_are_found_among_people_who_differ(share, with_trusted):
     flagged = (fit.p[:, 0] < 0.02).numpy()
     assert flagged[bad].mean() > 0.9 and flagged[~bad].mean() < 0.03
     assert fit.reason(int(np.flatnonzero(bad)[0]), "wifi") == "phase_steps"
+
+
+def test_what_was_found_does_not_hide_the_rest():
+    """Faults that reach into the quantiles from which a stream's tail is read: one pass finds next to none."""
+    alarms, recall = [], []
+    for seed in range(6):
+        generator = np.random.default_rng(seed)
+        trusted, (stream, bad) = readings(generator, 1)[0], readings(generator, 5, faulty=0.3)
+        flagged = (fit_signal(trusted, stream).p[:, 0] <= 0.01).numpy()
+        alarms.append(flagged[~bad].mean())
+        recall.append(flagged[bad].mean())
+    assert np.mean(recall) > 0.9 and np.mean(alarms) < 0.02
 
 
 def test_cells_without_statistics_have_no_p_value():
@@ -322,7 +334,7 @@ def test_p_values_are_smaller_than_one_over_the_trusted_samples():
     generator = np.random.default_rng(5)
     trusted, (stream, bad) = readings(generator, 1, size=100)[0], readings(generator, 5, faulty=0.1, shift=20.0)
     p = fit_signal(trusted, stream).p[:, 0]
-    assert (p[torch.as_tensor(bad)] < 1e-4).all() and (p[torch.as_tensor(~bad)] < 1e-4).double().mean() < 0.002
+    assert (p[torch.as_tensor(bad)] < 1e-4).all() and (p[torch.as_tensor(~bad)] < 1e-4).double().mean() < 0.01
 
 
 class Stored:

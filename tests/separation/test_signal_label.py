@@ -103,8 +103,10 @@ def test_points_on_the_joints_are_no_distance_away():
     assert beside_cloud(cloud(pose), pose).max() < 1e-6
     lone = torch.tensor([[[0.0, 0.0, 3.0]]])
     ten = lone.expand(1, 10, 3).clone()
-    ten[0, :, 0] += 0.1 * torch.arange(10)  # distances 0, .1, .. .9
-    assert beside_cloud(cloud(ten), lone.expand(1, 17, 3))[0].tolist() == pytest.approx([0.81, 0.0], abs=1e-6)
+    ten[0, :, 0] += 0.1 * torch.arange(10)  # distances 0, .1, .. .9, of which more than .6 count .6
+    assert beside_cloud(cloud(ten), lone.expand(1, 17, 3))[0].tolist() == pytest.approx(
+        [0.39, 0.0], abs=1e-6
+    )  # .3 at most
 
 
 def test_points_elsewhere_and_joints_without_points_are_told_apart():
@@ -115,7 +117,7 @@ def test_points_elsewhere_and_joints_without_points_are_told_apart():
     assert beside_cloud(few, pose)[0].tolist() == pytest.approx([0.0, 2.0], abs=1e-6)
     more = torch.cat([pose, pose[:, :3] + torch.tensor([0.7, 0.0, 0.0])], 1)  # three points of twenty
     away, lonely = beside_cloud(cloud(more), pose)[0].tolist()
-    assert away == pytest.approx(0.7, abs=1e-6) and lonely == pytest.approx(0.0, abs=1e-6)
+    assert away == pytest.approx(0.6 * 3 / 20, abs=1e-6) and lonely == pytest.approx(0.0, abs=1e-6)
 
 
 def test_padding_is_no_point_and_no_point_is_no_number():

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from equipose.separation.in_time import near_sums
@@ -28,6 +28,10 @@ FEWEST = 20
 BURST = 10
 """Frames to each side over which scores are averaged: one second."""
 _PERHAPS = 0.1
+_ASIDE = 0.003
+"""P-values up to which cells do not count for what is usual."""
+_ROUNDS = 5
+"""At most; without trusted samples one, for nothing else holds a stream that sets itself aside."""
 _LEAST = 1e-6
 _SMALLEST_SCALE = 0.5  # a tail twice as steep as that of frames that are all alike, not more
 _UPPER = 0.75
@@ -81,18 +85,33 @@ def fit_signal(trusted: SignalReadings | None, stream: SignalReadings) -> Signal
 def _fit_one(
     table: tuple[Statistic, ...], trusted: SignalReadings | None, stream: SignalReadings, name: str
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    theirs = centred(stream.values[name], stream.subject, table)
-    own_tail = _tail(theirs, table, robust=True)
+    usual = torch.ones(len(stream), dtype=torch.bool)
     if trusted is None or int((~trusted.values[name].isnan()).any(1).sum()) < FEWEST:
+        theirs, own_tail = _against(usual, stream, name, table)
         score, worst = _score(theirs, _between(_tail(theirs, table), own_tail))
         empty = score.new_full((0 if trusted is None else len(trusted),), torch.nan)
-        return torch.maximum(_stream_p(score), _slow_p(score)), score, worst, empty
+        return torch.maximum(_stream_p(score, usual), _slow_p(score)), score, worst, empty
     clean = centred(trusted.values[name], trusted.subject, table)
-    calibration = score_by_others(clean, trusted.recording, own_tail, table)
-    score, worst = _score(theirs, _wider(_tail(clean, table), own_tail))
-    alone = torch.maximum(_trusted_p(calibration, score), _stream_p(score))
-    around = _burst_p(conformal_p(calibration, calibration, own=True), alone, trusted, stream)
-    return (2 * torch.minimum(alone, around)).clamp(max=1.0), score, worst, calibration
+    for _ in range(_ROUNDS):
+        theirs, own_tail = _against(usual, stream, name, table)
+        calibration = score_by_others(clean, trusted.recording, own_tail, table)
+        score, worst = _score(theirs, _wider(_tail(clean, table), own_tail))
+        alone = torch.maximum(_trusted_p(calibration, score), _stream_p(score, usual))
+        around = _burst_p(conformal_p(calibration, calibration, own=True), alone, trusted, stream)
+        p = (2 * torch.minimum(alone, around)).clamp(max=1.0)
+        before, usual = usual, ~(p <= _ASIDE)
+        if bool((usual == before).all()) or int(usual.sum()) < FEWEST:
+            break
+    return p, score, worst, calibration
+
+
+def _against(
+    usual: Bool[Tensor, " sample"], stream: SignalReadings, name: str, table: tuple[Statistic, ...]
+) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """Badness of every cell of a stream beside its usual ones, and the tail of those."""
+    values = stream.values[name]
+    theirs = centred(values, stream.subject, table, torch.where(usual[:, None], values, torch.nan))
+    return theirs, _tail(theirs[usual], table, robust=True)
 
 
 def _burst_p(clean: Tensor, p: Tensor, trusted: SignalReadings, stream: SignalReadings) -> Float[Tensor, " sample"]:
@@ -126,17 +145,24 @@ def in_burst(score: Float[Tensor, " sample"], where: SignalReadings, reach: int 
 
 
 def centred(
-    values: Float[Tensor, "sample statistic"], group: Int[Tensor, " sample"], table: tuple[Statistic, ...]
+    values: Float[Tensor, "sample statistic"],
+    group: Int[Tensor, " sample"],
+    table: tuple[Statistic, ...],
+    usual: Float[Tensor, "sample statistic"] | None = None,
 ) -> Float[Tensor, "sample statistic"]:
-    """Badness: deviation from the median of the group, or of all where it is small, in floors; high is bad."""
+    """Badness: deviation from the median of the group, or of all where it is small, in floors; high is bad.
+
+    Medians are those of ``usual``: the values, NaN where they do not count; of all where None.
+    """
+    usual = values if usual is None else usual
     floor = torch.tensor([s.floor for s in table], dtype=torch.float64)
-    out = values - values.nanmedian(0).values
+    out = values - usual.nanmedian(0).values
     relative = torch.tensor([s.relative for s in table])
     for one in sorted(set(group.tolist())):
         mine = group == one
-        part = values[mine]
+        part = usual[mine]
         enough = ((~part.isnan()).sum(0) >= FEWEST) & relative
-        out[mine] = torch.where(enough, part - part.nanmedian(0).values, out[mine])
+        out[mine] = torch.where(enough, values[mine] - part.nanmedian(0).values, out[mine])
     sides = torch.tensor([s.side for s in table], dtype=torch.float64)
     return torch.where(sides == 0, out.abs(), out * sides) / floor
 
@@ -208,12 +234,12 @@ def _trusted_p(calibration: Tensor, score: Tensor, alike: float = 1.0, scale: fl
     return (above + alike) / (len(known) + alike) * ((known.max() - score) / scale).clamp(max=0.0).exp()
 
 
-def _stream_p(score: Tensor) -> Tensor:
-    """Tail of the stream's own scores: the Gumbel law, that of a largest one, through two of their lower quantiles.
+def _stream_p(score: Tensor, usual: Tensor) -> Tensor:
+    """Tail of the stream's usual scores: the Gumbel law, that of a largest one, through two of their lower quantiles.
 
     A third of the cells may be faulty and high without moving these two much.
     """
-    known = score[~score.isnan()]
+    known = score[usual & ~score.isnan()]
     if len(known) < FEWEST:
         return torch.where(score.isnan(), torch.nan, 1.0).double()
     low, high = (known.quantile(q) for q in _LOWER)

@@ -11,11 +11,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from sklearn.isotonic import IsotonicRegression
 from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
+_ENOUGH = 20  # distances of a person among which one is judged
 _MANY = 20_000  # samples on which a mixture is fitted
 
 
@@ -53,11 +54,15 @@ def two_sided(upper: Float[Tensor, "*shape"], lower: Float[Tensor, "*shape"]) ->
     return (2 * torch.minimum(upper, lower)).clamp(max=1.0)
 
 
-def own_tail(values: Float[Tensor, " sample"]) -> Float[Tensor, " sample"]:
-    """Two-sided Gaussian tail about the shortest half of the values themselves; NaN stays NaN.
+def own_tail(values: Float[Tensor, " sample"], two_sided: bool = True) -> Float[Tensor, " sample"]:
+    """Gaussian tail about the shortest half of the values themselves; NaN stays NaN.
 
     The shortest interval that holds half of the values (the shorth) gives centre and scale (half its width over
     0.6745); up to half of the values may be outliers at either end.
+
+    Args:
+        values: of which each is judged by all.
+        two_sided: both ends are bad; else the upper one is.
     """
     ordered = values[~values.isnan()].double().sort().values
     half = len(ordered) // 2 + 1
@@ -67,7 +72,22 @@ def own_tail(values: Float[Tensor, " sample"]) -> Float[Tensor, " sample"]:
     start = int(widths.argmin())
     centre = (ordered[start] + ordered[start + half - 1]) / 2
     scale = (widths[start] / 2 / 0.6745).clamp(min=1e-12)
-    return 2 * torch.special.ndtr(-((values.double() - centre) / scale).abs())
+    z = (values.double() - centre) / scale
+    return 2 * torch.special.ndtr(-z.abs()) if two_sided else torch.special.ndtr(-z)
+
+
+def among_own(
+    distance: Float[Tensor, "sample column"], person: Int[Tensor, " sample"]
+) -> Float[Tensor, "sample column"]:
+    """Upper tail of each log distance among those of the same person in its column; 1 where they are few; NaN stays."""
+    logs = distance.clamp(min=1e-12).log().double()
+    out = torch.where(distance.isnan(), torch.nan, 1.0).double()
+    for one in sorted(set(person.tolist())):
+        mine = person == one
+        for column in range(distance.shape[1]):
+            if int((~logs[mine, column].isnan()).sum()) >= _ENOUGH:
+                out[mine, column] = own_tail(logs[mine, column], two_sided=False)
+    return out
 
 
 @dataclass(frozen=True)

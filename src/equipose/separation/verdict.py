@@ -6,6 +6,8 @@
 | one sensor far from the others and from the label | that sensor (FAR) |
 | a sensor far from both, less so, that makes the answer worse | that sensor (HARM) |
 | a feature unlike trusted ones | that sensor (ODD) |
+| any of these three, but the signal fits the label | nothing |
+| one of the first two, but no further from the label than usual for that person | nothing |
 | the sensors agree, the label is far | the label (LABEL) |
 | one sensor near the label, the others far from it and agreeing | peers wrong or memorised: LOOK_AGAIN, all kept |
 | no two sources agree | QUARANTINE: out of training until the next scoring, never deleted |
@@ -15,14 +17,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from equipose.separation.distances import reliability
+from equipose.separation.distances import own_error, reliability
 from equipose.separation.evidence import Evidence, pooled, weigh
 from equipose.separation.in_time import smooth
 from equipose.separation.readings import Readings
@@ -30,8 +32,11 @@ from equipose.separation.reasons import MASKED, Reason
 from equipose.separation.rulers import Ruler, ruler
 from equipose.separation.settings import SeparationSettings
 from equipose.separation.signal_verdict import Blame, SignalVerdict, blame, weighted_least, without
+from equipose.separation.thresholds import among_own
 
 _FEWEST = 20  # judged cells from which a share says something
+_FITS = 0.1
+"""P-value of a signal's fit with the label, or of an error among the same person's, that speaks against a flag."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +140,7 @@ def judge(
         readings = without(readings, known.sensor, Reason.MISFIT, typical)
     measure = ruler(readings, trusted, settings)
     evidence, aside, events = _weigh_all(measure)
+    evidence = _pardoned(evidence, readings, signals)
     events = (*_shifts(signals, readings.modalities), *events)
     flagged = _smooth(evidence.flagged, evidence.alive, readings, settings)
     label_far = evidence.p_label < evidence.label_alpha
@@ -210,6 +216,20 @@ def decide(
     label = torch.where(label_bad, Reason.LABEL, Reason.CLEAN)
     label = torch.where(again, Reason.LOOK_AGAIN, label)
     return reason, torch.where(lost, Reason.QUARANTINE, label)
+
+
+def _pardoned(evidence: Evidence, readings: Readings, signals: SignalVerdict | None) -> Evidence:
+    """Flags that the network raised alone are dropped where the signal or the same person's other errors explain them.
+
+    The answer of 2D joints alone is off by their guess of the depth, and any sensor's for a person whom the network
+    does not know: no fault of the sensor. Trusted samples of few people cannot tell. Events are raised before this.
+    """
+    usual = among_own(own_error(readings), readings.subject) > _FITS
+    pardoned = usual & ~evidence.by_feature
+    if signals is not None:
+        pardoned |= signals.p_misfit > _FITS
+    pardoned &= evidence.flagged
+    return replace(evidence, p=evidence.p.masked_fill(pardoned, 1.0), clean=evidence.clean.masked_fill(pardoned, 1.0))
 
 
 def _shifts(signals: SignalVerdict | None, modalities: tuple[str, ...]) -> tuple[Event, ...]:
