@@ -240,3 +240,23 @@ def test_memories_and_separation_see_scenes_as_they_were_recorded(settings, two_
         assert torch.equal(out.target[only], swapped)
         mirrored += len(only)
     assert mirrored > 10
+
+
+@pytest.mark.parametrize(("continual", "rooms"), [("er", {1, 2}), ("fine_tune", {2})])
+def test_what_is_fitted_to_held_out_people_sees_earlier_rooms_where_a_memory_keeps_them(
+    settings, two_rooms, tmp_path, monkeypatch, continual, rooms
+):
+    seen = []
+
+    def note(self, model, probe):
+        batches = list(probe.validation())
+        seen.append({int(room) for batch in batches for room in batch.meta.environment})
+        subjects.update(int(subject) for batch in batches for subject in batch.meta.subject)
+
+    subjects: set[int] = set()
+    monkeypatch.setattr("equipose.balance.every_subset.EverySubset.before_validation", note)
+    made = settings(*READ_OUTS, f"continual.name={continual}")
+    train_stream(made, two_rooms, tmp_path, "run", silent)
+    assert seen[0] == {1} and seen[-1] == rooms
+    trained = {int(s) for e in stream(two_rooms, made.data, made.stream) for s in e.train.subject}
+    assert not trained & subjects

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 from jaxtyping import Float
@@ -52,7 +52,7 @@ class AdaptiveEwcReplay(ContinualStrategy):
     @classmethod
     def strength_zero(cls) -> Mapping[str, Any]:
         """Neither pull nor replay."""
-        return {"ewc": {"strength": 0.0}, "replay": {"ratio": 0.0}}
+        return {"ewc": {"strength": 0.0}, "replay": {"ratio": 0.0, "held_out": 0}}
 
     def __init__(self, settings: AdaptiveEwcReplaySettings, modalities: tuple[str, ...]) -> None:
         super().__init__(settings, modalities)
@@ -93,6 +93,10 @@ class AdaptiveEwcReplay(ContinualStrategy):
         """End in both."""
         self.ewc.end_experience(model, end)
         self.replay.end_experience(model, end)
+
+    def held_out(self) -> Iterable[Batch]:
+        """Of experiences that have ended."""
+        return self.replay.held_out()
 
     def log(self) -> dict[str, Any]:
         """What both say."""

@@ -53,7 +53,7 @@ class Agem(Rehearsal):
     @classmethod
     def strength_zero(cls) -> Mapping[str, Any]:
         """No memory."""
-        return {"capacity": 0}
+        return {"capacity": 0, "held_out": 0}
 
     def __init__(self, settings: AgemSettings, modalities: tuple[str, ...]) -> None:
         super().__init__(settings, modalities)

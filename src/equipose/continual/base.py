@@ -164,6 +164,10 @@ class ContinualStrategy:
     def end_experience(self, model: PoseModel, end: End) -> None:
         """Called after an experience's last step: Fisher information, anchors, teachers."""
 
+    def held_out(self) -> Iterable[Batch]:
+        """Held-out samples of earlier experiences, on the CPU; added to what balance strategies are given as such."""
+        return ()
+
     def log(self) -> dict[str, Any]:
         """What the run's ``metrics.jsonl`` should say; plain JSON values."""
         return {}

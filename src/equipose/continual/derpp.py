@@ -60,7 +60,7 @@ class Derpp(Rehearsal):
     @classmethod
     def strength_zero(cls) -> Mapping[str, Any]:
         """Neither outputs nor labels."""
-        return {"alpha": 0.0, "beta": 0.0}
+        return {"alpha": 0.0, "beta": 0.0, "held_out": 0}
 
     def objective(
         self, model: PoseModel, features: dict[str, Tensor], output: PoseOutput, batch: Batch

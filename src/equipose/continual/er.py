@@ -49,7 +49,7 @@ class Er(Rehearsal):
     @classmethod
     def strength_zero(cls) -> Mapping[str, Any]:
         """No old samples."""
-        return {"ratio": 0.0}
+        return {"ratio": 0.0, "held_out": 0}
 
     def mix(self, batch: Batch, step: int) -> Batch:
         """The batch, and old samples after it."""

@@ -10,6 +10,7 @@ from pydantic import Field
 from equipose import config
 from equipose.balance.base import Setup
 from equipose.continual.base import ContinualStrategy, Start
+from equipose.continual.held_out import HeldOut
 from equipose.continual.memory import Memory
 from equipose.continual.replay import Rehearsal
 from equipose.continual.weights import copied, flat, weights_of
@@ -23,6 +24,8 @@ class GdumbSettings(config.Settings):
 
     capacity: int = Field(default=400, ge=0)
     """Samples kept in all. 0 is fine-tuning."""
+    held_out: int = Field(default=192, ge=0)
+    """As ``MemorySettings.held_out``."""
 
 
 class Gdumb(Rehearsal):
@@ -52,11 +55,12 @@ class Gdumb(Rehearsal):
     @classmethod
     def strength_zero(cls) -> Mapping[str, Any]:
         """No memory."""
-        return {"capacity": 0}
+        return {"capacity": 0, "held_out": 0}
 
     def __init__(self, settings: GdumbSettings, modalities: tuple[str, ...]) -> None:
         ContinualStrategy.__init__(self, settings, modalities)
         self._experience = 0
+        self.kept_out = HeldOut(settings.held_out)
         self._first: Groups = {}
 
     def setup(self, model: PoseModel, setup: Setup) -> None:

@@ -47,7 +47,7 @@ class Gem(Rehearsal):
     @classmethod
     def strength_zero(cls) -> Mapping[str, Any]:
         """No memory."""
-        return {"capacity": 0}
+        return {"capacity": 0, "held_out": 0}
 
     def gradients(self, model: PoseModel) -> None:
         """Constrain."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 from equipose import config
 from equipose.balance.base import Setup
 from equipose.continual.base import Clean, ContinualStrategy, End, Start
+from equipose.continual.held_out import HeldOut
 from equipose.continual.memory import Memory, Replay
 from equipose.continual.weights import joints_now
 from equipose.nn.model import PoseModel
@@ -30,6 +31,9 @@ class MemorySettings(config.Settings):
     replay: Literal["earlier", "all"] = "earlier"
     """earlier: only samples of experiences that have ended are replayed. all: those of the present one too, as where
     experiences have no borders."""
+    held_out: int = Field(default=192, ge=0)
+    """Validation samples of earlier experiences that are kept in all, for what the balance strategy fits to people whom
+    the network does not know (the trust of `every_subset`). They are never trained on. 0: none."""
 
 
 class Rehearsal(ContinualStrategy):
@@ -40,6 +44,7 @@ class Rehearsal(ContinualStrategy):
     def __init__(self, settings: MemorySettings, modalities: tuple[str, ...]) -> None:
         super().__init__(settings, modalities)
         self._experience = 0
+        self.kept_out = HeldOut(settings.held_out)
 
     def setup(self, model: PoseModel, setup: Setup) -> None:
         """Make an empty memory."""
@@ -60,6 +65,7 @@ class Rehearsal(ContinualStrategy):
 
         Most are stored in the first pass, before much of the noise is found.
         """
+        self.kept_out.add(end.validation())
         self._purify(end)
         entries = self.memory.entries
         if entries is None:
@@ -91,16 +97,25 @@ class Rehearsal(ContinualStrategy):
 
     def state_dict(self) -> dict[str, Any]:
         """The memory."""
-        return {"memory": self.memory.state_dict(), "experience": self._experience}
+        return {
+            "memory": self.memory.state_dict(),
+            "experience": self._experience,
+            "held_out": self.kept_out.state_dict(),
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what ``state_dict`` returned."""
         self.memory.load_state_dict(state["memory"])
         self._experience = state["experience"]
+        self.kept_out.load_state_dict(state["held_out"])
 
     def memory_bytes(self) -> int:
-        """The stored samples."""
-        return self.memory.bytes()
+        """The stored samples, those held out too."""
+        return self.memory.bytes() + self.kept_out.bytes()
+
+    def held_out(self) -> Iterable[Batch]:
+        """Of experiences that have ended."""
+        return self.kept_out
 
     def draw(self, count: int, device: torch.device) -> Replay | None:
         """Entries to replay; None while there is nothing to keep."""

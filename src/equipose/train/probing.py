@@ -1,4 +1,7 @@
-"""What balance strategies may look at between two epochs: fixed random parts of the training and validation splits."""
+"""What balance strategies may look at between two epochs: fixed random parts of the training and validation splits.
+
+In a stream the validation samples that a continual strategy keeps of earlier experiences follow the present ones.
+"""
 
 from __future__ import annotations
 
@@ -25,12 +28,17 @@ def probe(session: Session, splits: dict[str, PoseDataset], contribution: dict[s
         for start in range(0, len(mine), settings.batch_size):
             yield dataset.batch(mine[start : start + settings.batch_size], None).to(processes.device)
 
+    def held_out() -> Iterator[Batch]:
+        yield from passes(splits["validation"])
+        earlier = () if session.continual is None else session.continual.held_out()
+        yield from (batch.to(processes.device) for batch in earlier)
+
     return Probe(
         epoch=session.progress.epoch,
         epochs=settings.epochs,
         learning_rate=learning_rate(settings, session.progress.step, settings.epochs * steps),
         batches=lambda: passes(splits["train"]),
-        validation=lambda: passes(splits["validation"]),
+        validation=held_out,
         loss=session.loss,
         contribution=contribution,
         all_reduce=processes.mean,
