@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -34,16 +36,19 @@ FULL = (
 )
 
 
-@pytest.fixture(scope="module")
-def two_rooms(tmp_path_factory):
+def made_rooms(root, seed):
     """Four people in each of two rooms, two actions, eight frames."""
     from equipose.data.packed import pack
     from equipose.simulate.mmfi_writer import write_mmfi
 
-    root = tmp_path_factory.mktemp("stream")
-    write_mmfi(root / "mmfi", subjects=(1, 2, 4, 5, 11, 12, 14, 15), actions=(13, 12), frames=8, seed=0, jobs=1)
+    write_mmfi(root / "mmfi", subjects=(1, 2, 4, 5, 11, 12, 14, 15), actions=(13, 12), frames=8, seed=seed, jobs=1)
     pack(root / "mmfi", root / "packed", jobs=1)
     return root / "packed"
+
+
+@pytest.fixture(scope="module")
+def two_rooms(tmp_path_factory):
+    return made_rooms(tmp_path_factory.mktemp("stream"), seed=0)
 
 
 @pytest.fixture
@@ -260,3 +265,12 @@ def test_what_is_fitted_to_held_out_people_sees_earlier_rooms_where_a_memory_kee
     assert seen[0] == {1} and seen[-1] == rooms
     trained = {int(s) for e in stream(two_rooms, made.data, made.stream) for s in e.train.subject}
     assert not trained & subjects
+
+
+def test_a_stream_goes_on_with_its_own_data_only(settings, two_rooms, tmp_path):
+    run = train_stream(settings(*NOISY), two_rooms, tmp_path, "run", silent)
+    with pytest.raises(UsageError, match=r"other recordings.*--data FOLDER"):
+        resume_stream(run, made_rooms(tmp_path, seed=1), silent)
+    copy = tmp_path / "moved"
+    shutil.copytree(two_rooms, copy)
+    resume_stream(run, copy, silent)

@@ -13,6 +13,7 @@ import torch
 
 from equipose.continual.base import End, Start
 from equipose.data.dataset import PoseDataset
+from equipose.data.store import digest_of
 from equipose.progress import progress as progress_bar
 from equipose.train.build import build_session, mean_pose, network
 from equipose.train.checkpoint import find_checkpoint, load_state, load_weights, save_checkpoint
@@ -48,18 +49,28 @@ def train_stream(
         DataError: the data folder is not usable.
     """
     work = Work.of(recipe, data)
-    return _run(work, RunDir.create(runs, name, recipe, data), on_step)
+    run = RunDir.create(runs, name, recipe, data)
+    run.set_status(data_digest=_digest(work))
+    return _run(work, run, on_step)
 
 
 def resume_stream(run: RunDir, data: Path | None = None, on_step: OnStep | None = None) -> RunDir:
     """Go on with a run, exactly as if it had not stopped; ``data``: where the data folder is now, if it was moved.
 
     Raises:
-        UsageError: the run's config.yaml was changed since; the differences are named.
+        UsageError: the run's config.yaml was changed since; the differences are named. Or the data folder holds other
+            data than the run was begun on.
         DataError: the data folder or the checkpoint is not usable.
     """
     check_recipe(run)
-    return _run(Work.of(run.recipe_of(StreamRecipe), run.data_path(data)), run, on_step)
+    work = Work.of(run.recipe_of(StreamRecipe), run.data_path(data))
+    run.check_data(_digest(work))
+    return _run(work, run, on_step)
+
+
+def _digest(work: Work) -> str:
+    """Of the data as they were recorded, whatever is corrupted for the training."""
+    return digest_of(work.experiences[0].validation.store)
 
 
 def _run(work: Work, run: RunDir, on_step: OnStep | None) -> RunDir:
