@@ -166,6 +166,21 @@ def test_a_cloud_is_not_to_blame_for_a_label_that_an_image_does_not_fit_either(c
     assert found.label.nonzero().tolist() == [[7]] and not found.sensor.any()
 
 
+@pytest.mark.parametrize(("metres", "alone"), [(0.3, False), (0.02, False), (0.3, True)])
+def test_a_label_moved_along_the_line_of_sight_is_to_blame_if_the_others_agree_with_the_cloud(clean, metres, alone):
+    readings = with_lidar(clean)
+    target, integrity, poses = (each.clone() for each in (readings.target, readings.integrity, readings.poses))
+    target[7, :, 2] += metres  # the image sees next to nothing of it
+    if alone:
+        integrity[7, [1, 3]] = int(Reason.ZERO)
+        poses[7, 0] = torch.nan
+    moved = replace(readings, target=target, integrity=integrity, poses=poses)
+    found = blame(said(moved, misfit=[(7, 2)]), moved, reliability(clean))
+    by_others = metres > 0.1 and not alone
+    assert found.label.nonzero().tolist() == ([[7]] if by_others else [])
+    assert found.sensor.nonzero().tolist() == ([] if by_others else [[7, 2]])
+
+
 def test_an_image_of_which_nothing_is_known_does_not_speak_against_a_cloud(clean):
     readings = with_lidar(clean)
     signals = said(readings, misfit=[(7, 2)])

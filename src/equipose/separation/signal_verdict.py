@@ -5,7 +5,7 @@
 | the sensor's own signal is unlike trusted ones | that sensor (SIGNAL) |
 | the label's bones are not this person's | the label |
 | 2D joints are not where the label would be seen | the one further from what the other sensors say |
-| a cloud is not where the label is, and 2D joints are | the cloud (MISFIT) |
+| a cloud is not where the label is, and 2D joints are | the cloud (MISFIT), or the label if the others say so |
 """
 
 from __future__ import annotations
@@ -29,6 +29,9 @@ from equipose.separation.settings import SeparationSettings
 from equipose.separation.signal import SignalReadings, collect_signal, statistics_of
 from equipose.separation.signal_fit import FEWEST, SignalFit, fit_signal
 from equipose.separation.signal_label import LABEL, collect_label_signal, image_offsets
+
+_ALONG_SIGHT = 0.05
+"""Metres by which a label must be further than a cloud from what other sensors say to be blamed for the misfit."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +157,8 @@ def blame(signals: SignalVerdict, readings: Readings, typical: Float[Tensor, " m
     """Of a label and 2D joints that do not fit, the one further from what the other sensors say is to blame.
 
     They are compared in the image, at the label's depth, where the joints are sharp. Without another sensor that fits
-    or that says a pose, nobody is blamed. A cloud is to blame if 2D joints fit the label.
+    or that says a pose, nobody is blamed. A cloud is to blame if 2D joints fit the label; but the label is, which may
+    have moved along the line of sight, if it is 5 cm further than the cloud's answer from what the other sensors say.
 
     Args:
         signals: of the same samples.
@@ -179,6 +183,15 @@ def blame(signals: SignalVerdict, readings: Readings, typical: Float[Tensor, " m
     fitting = alive & image & ~misfit & (signals.p_misfit > signals.alpha)
     seen = fitting.any(1)
     sensor |= misfit & ~image & (seen & ~label)[:, None]
+    for m in (~image).nonzero()[:, 0].tolist():
+        others = alive.clone()
+        others[:, m] = False
+        third = consensus(readings.poses, others, typical)
+        to_label = (third - readings.target).norm(dim=-1).mean(-1)
+        to_sensor = (third - readings.poses[:, m]).norm(dim=-1).mean(-1)
+        moved = sensor[:, m] & (to_label > to_sensor + _ALONG_SIGHT)  # never if nothing else says a pose: NaN
+        sensor[:, m] &= ~moved
+        label |= moved
     return Blame(sensor, label)
 
 
