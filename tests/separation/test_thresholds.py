@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.stats import binom, norm
 
-from equipose.separation.thresholds import clean_posterior, conformal_p, fit_mixture, own_tail, two_sided
+from equipose.separation.thresholds import among_own, clean_posterior, conformal_p, fit_mixture, own_tail, two_sided
 
 
 def test_p_value_counts_trusted_samples_that_look_as_bad():
@@ -45,9 +45,25 @@ def test_two_sided_sees_both_ends():
     assert p[0] < 0.05 and p[2] < 0.05 and p[1] > 0.9
 
 
+def test_among_a_persons_own_a_level_of_their_own_is_usual_and_an_outlier_is_not():
+    z = torch.randn(3, 500, generator=torch.Generator().manual_seed(0)).double()
+    logs = 0.2 * z + torch.tensor([[0.0], [2.0], [-1.0]])  # people who differ by far more than their frames
+    logs[1, 7] += 3.0
+    person = torch.arange(3).repeat_interleave(500)
+    distance = torch.stack([logs.flatten().exp(), logs.flatten().exp()], 1)
+    distance[3, 0] = torch.nan
+    p = among_own(distance, person)
+    assert p[507].max() < 1e-6 and bool(p[3, 0].isnan())
+    others = p[torch.arange(1500) != 507]
+    assert 0.06 < float((others.nan_to_num(1.0) < 0.1).double().mean()) < 0.14
+    few = among_own(distance[:19], person[:19])
+    assert torch.equal(few.isnan(), distance[:19].isnan()) and bool((few.nan_to_num(1.0) == 1).all())
+
+
 def test_own_tail_is_the_gaussian_one_and_survives_outliers():
     values = torch.from_numpy(norm.ppf((np.arange(2000) + 0.5) / 2000))
     assert own_tail(values).numpy() == pytest.approx(2 * norm.sf(np.abs(values.numpy())), abs=0.05)
+    assert own_tail(values, both_ends=False).numpy() == pytest.approx(norm.sf(values.numpy()), abs=0.05)
     mixed = torch.cat([values, torch.full((800,), 30.0), torch.tensor([torch.nan])])
     p = own_tail(mixed)
     assert (p[2000:2800] < 1e-6).all() and p[-1].isnan() and (p[:2000] < 0.01).double().mean() < 0.02

@@ -54,7 +54,7 @@ def two_sided(upper: Float[Tensor, "*shape"], lower: Float[Tensor, "*shape"]) ->
     return (2 * torch.minimum(upper, lower)).clamp(max=1.0)
 
 
-def own_tail(values: Float[Tensor, " sample"], two_sided: bool = True) -> Float[Tensor, " sample"]:
+def own_tail(values: Float[Tensor, " sample"], both_ends: bool = True) -> Float[Tensor, " sample"]:
     """Gaussian tail about the shortest half of the values themselves; NaN stays NaN.
 
     The shortest interval that holds half of the values (the shorth) gives centre and scale (half its width over
@@ -62,7 +62,7 @@ def own_tail(values: Float[Tensor, " sample"], two_sided: bool = True) -> Float[
 
     Args:
         values: of which each is judged by all.
-        two_sided: both ends are bad; else the upper one is.
+        both_ends: are bad; else the upper one is.
     """
     ordered = values[~values.isnan()].double().sort().values
     half = len(ordered) // 2 + 1
@@ -73,7 +73,7 @@ def own_tail(values: Float[Tensor, " sample"], two_sided: bool = True) -> Float[
     centre = (ordered[start] + ordered[start + half - 1]) / 2
     scale = (widths[start] / 2 / 0.6745).clamp(min=1e-12)
     z = (values.double() - centre) / scale
-    return 2 * torch.special.ndtr(-z.abs()) if two_sided else torch.special.ndtr(-z)
+    return 2 * torch.special.ndtr(-z.abs()) if both_ends else torch.special.ndtr(-z)
 
 
 def among_own(
@@ -86,7 +86,7 @@ def among_own(
         mine = person == one
         for column in range(distance.shape[1]):
             if int((~logs[mine, column].isnan()).sum()) >= _ENOUGH:
-                out[mine, column] = own_tail(logs[mine, column], two_sided=False)
+                out[mine, column] = own_tail(logs[mine, column], both_ends=False)
     return out
 
 
