@@ -155,7 +155,7 @@ def test_contributions_help_and_wrong_labels_do_not_make_sensors_bad(model, trus
         verdict, _ = judge(collect(model, data), trusted, SeparationSettings(in_time="off", contribution=used))
         recall[used] = float(verdict.masked[data.corrupt].double().mean())
         assert bool((verdict.reason == Reason.HARM).any()) == used
-    assert recall[True] > recall[False] + 0.02
+    assert recall[True] > recall[False] + 0.03
     labels = corrupted(toy(), "swap", 0.0, 0.3)
     verdict, _ = judge(collect(model, labels), trusted, FRAMES)
     assert verdict.masked[labels.label_corrupt].double().mean() < 0.04

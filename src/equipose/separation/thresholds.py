@@ -79,9 +79,9 @@ def own_tail(values: Float[Tensor, " sample"], both_ends: bool = True) -> Float[
 def among_own(
     distance: Float[Tensor, "sample column"], person: Int[Tensor, " sample"]
 ) -> Float[Tensor, "sample column"]:
-    """Upper tail of each log distance among those of the same person in its column; 1 where they are few; NaN stays."""
+    """Upper tail of each log distance among those of the same person in its column; NaN where they are few."""
     logs = distance.clamp(min=1e-12).log().double()
-    out = torch.where(distance.isnan(), torch.nan, 1.0).double()
+    out = torch.full_like(logs, torch.nan)
     for one in sorted(set(person.tolist())):
         mine = person == one
         for column in range(distance.shape[1]):

@@ -140,7 +140,8 @@ def judge(
         readings = without(readings, known.sensor, Reason.MISFIT, typical)
     measure = ruler(readings, trusted, settings)
     evidence, aside, events = _weigh_all(measure)
-    evidence = _pardoned(evidence, readings, signals)
+    if signals is not None:
+        evidence = _pardoned(evidence, readings, signals)
     events = (*_shifts(signals, readings.modalities), *events)
     flagged = _smooth(evidence.flagged, evidence.alive, readings, settings)
     label_far = evidence.p_label < evidence.label_alpha
@@ -218,17 +219,16 @@ def decide(
     return reason, torch.where(lost, Reason.QUARANTINE, label)
 
 
-def _pardoned(evidence: Evidence, readings: Readings, signals: SignalVerdict | None) -> Evidence:
+def _pardoned(evidence: Evidence, readings: Readings, signals: SignalVerdict) -> Evidence:
     """Flags that the network raised alone are dropped where the signal or the same person's other errors explain them.
 
     The answer of 2D joints alone is off by their guess of the depth, and any sensor's for a person whom the network
     does not know: no fault of the sensor. Trusted samples of few people cannot tell. Events are raised before this.
+    Samples that come live have no signals, and were read by a model that was still learning: early errors would excuse
+    late ones.
     """
     usual = among_own(own_error(readings), readings.subject) > _FITS
-    pardoned = usual & ~evidence.by_feature
-    if signals is not None:
-        pardoned |= signals.p_misfit > _FITS
-    pardoned &= evidence.flagged
+    pardoned = evidence.flagged & ((usual & ~evidence.by_feature) | (signals.p_misfit > _FITS))
     return replace(evidence, p=evidence.p.masked_fill(pardoned, 1.0), clean=evidence.clean.masked_fill(pardoned, 1.0))
 
 
