@@ -9,6 +9,7 @@ from continual.world import samples, tiny_model
 from equipose.balance.base import Setup
 from equipose.continual.base import End
 from equipose.continual.er import Er, ErSettings
+from equipose.continual.gdumb import Gdumb, GdumbSettings
 from equipose.continual.held_out import HeldOut
 from equipose.train.losses import mpjpe_loss
 from equipose.types import FrameMeta
@@ -53,13 +54,14 @@ def test_what_is_kept_comes_back_as_it_was():
         assert torch.equal(one.target, other.target) and torch.equal(one.present, other.present)
 
 
-@pytest.mark.parametrize("room", [0, 6])
-def test_a_strategy_with_a_memory_keeps_them_and_does_not_train_on_them(room):
-    strategy = Er(ErSettings(held_out=room), tiny_model().modalities)
+@pytest.mark.parametrize(("kind", "settings"), [(Er, ErSettings), (Gdumb, GdumbSettings)])
+@pytest.mark.parametrize(("room", "endless", "kept"), [(0, False, 0), (6, False, 6), (6, True, 0)])
+def test_a_strategy_with_a_memory_keeps_them_and_does_not_train_on_them(kind, settings, room, endless, kept):
     model = tiny_model()
-    strategy.setup(model, Setup(loss=mpjpe_loss))
+    strategy = kind(settings(held_out=room), model.modalities)
+    strategy.setup(model, Setup(loss=mpjpe_loss, endless=endless))
     before = strategy.memory_bytes()
     strategy.end_experience(model, End(0, batches=tuple, validation=lambda: [numbered(10, 0)]))
-    assert sum(len(batch) for batch in strategy.held_out()) == room
-    assert (strategy.memory_bytes() > before) == (room > 0)
+    assert sum(len(batch) for batch in strategy.held_out()) == kept
+    assert (strategy.memory_bytes() > before) == (kept > 0)
     assert strategy.draw(4, torch.device("cpu")) is None

@@ -17,9 +17,7 @@ from equipose.separation.reasons import INTEGRITY, Reason
 from equipose.separation.separator import Separator
 from equipose.separation.settings import SeparationSettings
 from equipose.separation.signal import statistics_of
-from equipose.separation.signal_verdict import (
-    SignalVerdict,
-)
+from equipose.separation.signal_verdict import SignalVerdict
 from separation.room import signals_of, truth_of
 from separation.toy import SENSORS, toy, trusted_toy
 

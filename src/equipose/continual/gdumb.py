@@ -60,12 +60,13 @@ class Gdumb(Rehearsal):
     def __init__(self, settings: GdumbSettings, modalities: tuple[str, ...]) -> None:
         ContinualStrategy.__init__(self, settings, modalities)
         self._experience = 0
-        self.kept_out = HeldOut(settings.held_out)
+        self.kept_out = HeldOut(0)
         self._first: Groups = {}
 
     def setup(self, model: PoseModel, setup: Setup) -> None:
         """Keep the first weights."""
         self.memory = Memory(self.settings.capacity, "greedy", setup.seed * 1_000_003 + 7, setup.endless)
+        self.kept_out = HeldOut(0 if setup.endless else self.settings.held_out)
         self._first = weights_of(model)
 
     def begin_experience(self, model: PoseModel, start: Start) -> None:

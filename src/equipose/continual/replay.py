@@ -33,7 +33,8 @@ class MemorySettings(config.Settings):
     experiences have no borders."""
     held_out: int = Field(default=192, ge=0)
     """Validation samples of earlier experiences that are kept in all, for what the balance strategy fits to people whom
-    the network does not know (the trust of `every_subset`). They are never trained on. 0: none."""
+    the network does not know (the trust of `every_subset`). They are never trained on. 0: none. A stream without an end
+    has no such samples."""
 
 
 class Rehearsal(ContinualStrategy):
@@ -44,12 +45,13 @@ class Rehearsal(ContinualStrategy):
     def __init__(self, settings: MemorySettings, modalities: tuple[str, ...]) -> None:
         super().__init__(settings, modalities)
         self._experience = 0
-        self.kept_out = HeldOut(settings.held_out)
+        self.kept_out = HeldOut(0)
 
     def setup(self, model: PoseModel, setup: Setup) -> None:
-        """Make an empty memory."""
+        """Make empty memories."""
         self._setup, settings = setup, self.settings
         self.memory = Memory(settings.capacity, settings.selection, setup.seed * 1_000_003 + 7, setup.endless)
+        self.kept_out = HeldOut(0 if setup.endless else settings.held_out)
 
     def begin_experience(self, model: PoseModel, start: Start) -> None:
         """Samples are those of another experience from now on."""
