@@ -5,7 +5,7 @@ python benchmarks/bm_step_cost.py DATA --out benchmarks/results/step_cost.json
 Both sides of a pair train the same network on the same samples in one process and one thread; processor time, not the
 clock's, so that other work on the machine counts little. The ratio of epochs includes what a strategy does between
 them (errors of its own, Fisher information, contribution) and the validation that every run has. Ours is compared a
-second time with joint training as published: plain concatenation.
+second time with joint training as published, plain concatenation, and a third time with rays for radar too.
 """
 
 from __future__ import annotations
@@ -94,7 +94,9 @@ def main() -> None:
         cases: list[tuple[str, list[str], list[str]]] = [(name, [], []) for name in BALANCE if name != "joint"]
         ours = ["data.mirror=0.25", "data.move.share=0.25", "model.fusion=experts", "model.pairs=[rgb+lidar]"]
         ours.append("train.probe_samples=512")
+        radar = [each.replace("[rgb+lidar]", "[rgb+lidar,rgb+mmwave]") for each in ours]
         cases += [("every_subset", ours, ours), ("every_subset", [], ours), ("joint", [], ours)]
+        cases.append(("every_subset", [], radar))
         for name, one, other in cases:
             if args.strategies and name not in args.strategies:
                 continue
