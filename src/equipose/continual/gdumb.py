@@ -60,7 +60,6 @@ class Gdumb(Rehearsal):
     def __init__(self, settings: GdumbSettings, modalities: tuple[str, ...]) -> None:
         ContinualStrategy.__init__(self, settings, modalities)
         self._experience = 0
-        self.kept_out = HeldOut(0)
         self._first: Groups = {}
 
     def setup(self, model: PoseModel, setup: Setup) -> None:

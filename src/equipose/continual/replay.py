@@ -45,7 +45,6 @@ class Rehearsal(ContinualStrategy):
     def __init__(self, settings: MemorySettings, modalities: tuple[str, ...]) -> None:
         super().__init__(settings, modalities)
         self._experience = 0
-        self.kept_out = HeldOut(0)
 
     def setup(self, model: PoseModel, setup: Setup) -> None:
         """Make empty memories."""

@@ -92,10 +92,11 @@ def _fit_one(
         empty = score.new_full((0 if trusted is None else len(trusted),), torch.nan)
         return torch.maximum(_stream_p(score, usual), _slow_p(score)), score, worst, empty
     clean = centred(trusted.values[name], trusted.subject, table)
+    trusted_tail = _tail(clean, table)
     for _ in range(_ROUNDS):
         theirs, own_tail = _against(usual, stream, name, table)
         calibration = score_by_others(clean, trusted.recording, own_tail, table)
-        score, worst = _score(theirs, _wider(_tail(clean, table), own_tail))
+        score, worst = _score(theirs, _wider(trusted_tail, own_tail))
         alone = torch.maximum(_trusted_p(calibration, score), _stream_p(score, usual))
         around = _burst_p(conformal_p(calibration, calibration, own=True), alone, trusted, stream)
         p = (2 * torch.minimum(alone, around)).clamp(max=1.0)
